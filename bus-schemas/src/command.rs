@@ -1,0 +1,326 @@
+//! Commands: JSON requests on `dcmf.v1.cmd.<entity>.<verb>`, served as NATS micro services, so that
+//! `nats request` and `nats micro` are enough to steer a farm.
+//!
+//! An error travels in the headers `Nats-Service-Error` (its code's name and text) and
+//! `Nats-Service-Error-Code` (its number), and once more as the body, [`CommandError`], because the CLI shows bodies.
+
+use crate::{
+    codec::message,
+    config::{NodeConfig, PoolConfig},
+    id::{CoordinatorId, JobId, PoolId, WorkerId},
+    job::Job,
+    member::{Role, Standing},
+    units::{HashRate, TimestampMs, Work},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What an operator can be told went wrong. Each has an entry in `docs/codes.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The request is no JSON of the expected shape.
+    MalformedRequest,
+    /// The configuration is refused.
+    InvalidConfig,
+    /// There is no such pool.
+    UnknownPool,
+    /// There is no such node.
+    UnknownNode,
+    /// The pool exists already and the request did not name its revision.
+    RevisionMismatch,
+    /// The pool has no job yet.
+    NoJob,
+    /// The pool has no room for another worker.
+    PoolFull,
+    /// The worker cannot run the pool's algorithm.
+    AlgorithmNotOffered,
+    /// This coordinator does not own the pool and cannot answer for it.
+    NotOwner,
+    /// The bus did not take or give what was needed.
+    BusUnavailable,
+    /// The pool still has members.
+    PoolInUse,
+}
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 11] = [
+        Self::MalformedRequest,
+        Self::InvalidConfig,
+        Self::UnknownPool,
+        Self::UnknownNode,
+        Self::RevisionMismatch,
+        Self::NoJob,
+        Self::PoolFull,
+        Self::AlgorithmNotOffered,
+        Self::NotOwner,
+        Self::BusUnavailable,
+        Self::PoolInUse,
+    ];
+
+    /// The code's name, as it stands in JSON and in the documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed-request",
+            Self::InvalidConfig => "invalid-config",
+            Self::UnknownPool => "unknown-pool",
+            Self::UnknownNode => "unknown-node",
+            Self::RevisionMismatch => "revision-mismatch",
+            Self::NoJob => "no-job",
+            Self::PoolFull => "pool-full",
+            Self::AlgorithmNotOffered => "algorithm-not-offered",
+            Self::NotOwner => "not-owner",
+            Self::BusUnavailable => "bus-unavailable",
+            Self::PoolInUse => "pool-in-use",
+        }
+    }
+
+    /// The number in `Nats-Service-Error-Code`, in the manner of HTTP.
+    pub fn number(self) -> usize {
+        match self {
+            Self::MalformedRequest | Self::InvalidConfig => 400,
+            Self::UnknownPool | Self::UnknownNode | Self::NoJob => 404,
+            Self::RevisionMismatch | Self::PoolFull | Self::AlgorithmNotOffered | Self::PoolInUse => 409,
+            Self::NotOwner | Self::BusUnavailable => 503,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "send JSON as docs/commands.md shows for this command",
+            Self::InvalidConfig => {
+                "correct the named field; bus-schemas/schemas has every field and its range"
+            }
+            Self::UnknownPool => "list the pools with: nats request dcmf.v1.cmd.pool.list ''",
+            Self::UnknownNode => "list the nodes with: nats request dcmf.v1.cmd.node.list ''",
+            Self::RevisionMismatch => "get the configuration again and put it with its revision",
+            Self::NoJob => "wait for the job source; events under dcmf.v1.evt.source say whether it fails",
+            Self::PoolFull => "raise slot_bits of the pool",
+            Self::AlgorithmNotOffered => "update the agent or choose another pool for this worker",
+            Self::NotOwner => "try again: another coordinator is taking the pool over",
+            Self::BusUnavailable => "look at the NATS server and try again",
+            Self::PoolInUse => "stop or move its workers, or delete it with force",
+        }
+    }
+}
+
+/// A refused command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct CommandError {
+    /// Closed code.
+    pub code: ErrorCode,
+    /// What happened, to what.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl CommandError {
+    /// An error with its code's hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: code.hint().to_owned() }
+    }
+}
+
+message!(CommandError, Json);
+
+/// Names a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolRequest {
+    /// The pool.
+    pub pool: PoolId,
+    /// Why, for the record.
+    #[serde(default)]
+    pub reason: String,
+    /// For delete: also while it has members.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Puts a pool's configuration. Written by people, so `config` stays text here and is read strictly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolPut {
+    /// The pool.
+    pub pool: PoolId,
+    /// The whole configuration.
+    pub config: serde_json::Value,
+    /// The revision that is replaced: 0 for a new pool; absent replaces whatever is there.
+    #[serde(default)]
+    pub revision: Option<u64>,
+}
+
+/// Names a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeRequest {
+    /// The worker.
+    pub node: WorkerId,
+}
+
+/// Puts a node's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodePut {
+    /// The worker.
+    pub node: WorkerId,
+    /// The whole configuration.
+    pub config: serde_json::Value,
+    /// The revision that is replaced, see [`PoolPut::revision`].
+    #[serde(default)]
+    pub revision: Option<u64>,
+}
+
+/// A configuration was put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Revision {
+    /// The new revision.
+    pub revision: u64,
+}
+
+/// A pool as it is configured and as it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolView {
+    /// The pool.
+    pub pool: PoolId,
+    /// Revision of the configuration in force.
+    pub revision: u64,
+    /// The configuration in force.
+    pub config: PoolConfig,
+    /// How it runs; absent when no coordinator owns it at this moment.
+    pub status: Option<PoolStatus>,
+}
+
+/// How a pool runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolStatus {
+    /// Who owns it.
+    pub owner: CoordinatorId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Members by role and standing.
+    pub active: u32,
+    /// Present backups.
+    pub backup: u32,
+    /// Members that are lost.
+    pub lost: u32,
+    /// Sum of what active members report.
+    pub hash_rate: HashRate,
+    /// The current job.
+    pub job: Option<JobId>,
+    /// Height that is sought.
+    pub height: u64,
+    /// Shares credited since the ledger began.
+    pub shares: u64,
+    /// Work credited since the ledger began.
+    pub work: Work,
+    /// Shares refused since this owner began.
+    pub shares_refused: u64,
+    /// Blocks accepted since this owner began.
+    pub blocks_accepted: u64,
+}
+
+/// All pools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolList {
+    /// In order of their ids.
+    pub pools: Vec<PoolView>,
+}
+
+/// A worker as it is configured and as it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeView {
+    /// The worker.
+    pub node: WorkerId,
+    /// Revision of its configuration, 0 when it has none of its own.
+    pub revision: u64,
+    /// Its configuration in force.
+    pub config: NodeConfig,
+    /// Its place, when it is a member.
+    pub membership: Option<Membership>,
+}
+
+/// A worker's place in a pool, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Membership {
+    /// The pool.
+    pub pool: PoolId,
+    /// Its role.
+    pub role: Role,
+    /// Whether it is there.
+    pub standing: Standing,
+    /// Its slot.
+    pub slot: u16,
+    /// Generation of its role.
+    pub generation: u64,
+    /// Why.
+    pub reason: String,
+    /// Reported rate.
+    pub hash_rate: HashRate,
+    /// Threads in use.
+    pub threads: u16,
+    /// The rule that decided its set-point.
+    pub set_point_reason: Option<crate::set_point::Reason>,
+    /// When it was last heard of.
+    pub last_heard_ms: TimestampMs,
+}
+
+/// All nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeList {
+    /// In order of their ids.
+    pub nodes: Vec<NodeView>,
+}
+
+/// A job for people: JSON instead of MessagePack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobView {
+    /// The job.
+    pub job: Job,
+}
+
+/// The farm at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FarmStatus {
+    /// The coordinator that answers.
+    pub coordinator: CoordinatorId,
+    /// Its version.
+    pub version: String,
+    /// Every pool that it knows.
+    pub pools: Vec<PoolView>,
+}
+
+macro_rules! json_messages {
+    ($($type:ty),+ $(,)?) => { $(message!($type, Json);)+ };
+}
+
+json_messages!(
+    PoolRequest,
+    PoolPut,
+    NodeRequest,
+    NodePut,
+    Revision,
+    PoolView,
+    PoolList,
+    NodeView,
+    NodeList,
+    JobView,
+    FarmStatus
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_code_is_its_json_form() {
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!((400..600).contains(&code.number()));
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Configuration that operators write into the bucket `dcmf_config`: JSON under `pool.<pool>` and
+//! `node.<worker>`, republished to `dcmf.v1.cfg.>`.
+//!
+//! Readers on hosts ignore keys that they do not know, so that a newer coordinator may add some. Who accepts an
+//! edit is stricter: [`parse_strict`] refuses unknown keys by their path, since a misspelt key that is silently
+//! ignored is an outage found late.
+
+use crate::{
+    blob::Blob,
+    codec::{MAX_MESSAGE_LEN, message},
+    id::{AlgorithmId, InvalidId, PoolId, WorkerId},
+    units::{ShareBits, Target},
+    work::{MAX_SLOT_BITS, SearchMode},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+
+/// Most nodes behind one job source.
+pub const MAX_SOURCE_NODES: usize = 8;
+/// Most labels of a node.
+pub const MAX_LABELS: usize = 32;
+/// Longest free text in a configuration, in bytes.
+pub const MAX_TEXT_LEN: usize = 256;
+/// Longest payout script in bytes.
+pub const MAX_SCRIPT_LEN: usize = 520;
+
+/// What an operator decided about a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PoolConfig {
+    /// For people.
+    pub description: String,
+    /// The algorithm that the pool runs.
+    pub algorithm: AlgorithmId,
+    /// Where jobs come from and blocks go.
+    pub source: SourceConfig,
+    /// How workers divide a template.
+    pub mode: SearchMode,
+    /// Bits of a slot number; the pool has room for `2^slot_bits` slots under one template. Fixed once workers
+    /// have joined a template; a change holds from the next job.
+    pub slot_bits: u8,
+    /// Stops all search of the pool.
+    pub paused: bool,
+    /// Search threads of each worker; all that the host offers when absent.
+    pub threads: Option<u16>,
+    /// How many workers mine; the others are backups.
+    pub active_members: u16,
+    /// Wanted shares a minute of each worker.
+    pub shares_per_minute: u16,
+    /// Difficulty of a worker that nothing is known of.
+    pub initial_share_bits: ShareBits,
+    /// Easiest difficulty.
+    pub min_share_bits: ShareBits,
+    /// Hardest difficulty.
+    pub max_share_bits: ShareBits,
+    /// Shares a second that a worker may send for long; more are refused before any hashing.
+    pub share_rate_limit: u32,
+    /// Time between heartbeats, milliseconds.
+    pub heartbeat_interval_ms: u32,
+    /// A worker is lost after this many missed heartbeats.
+    pub lost_after_heartbeats: u16,
+    /// A job is renewed after this time without another reason, milliseconds.
+    pub job_refresh_ms: u32,
+    /// A worker that could not read its configuration for this long stops, milliseconds.
+    pub config_lease_ms: u32,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            description: String::new(),
+            algorithm: AlgorithmId::sha256d(),
+            source: SourceConfig::default(),
+            mode: SearchMode::OwnBlock,
+            slot_bits: 12,
+            paused: false,
+            threads: None,
+            active_members: u16::MAX,
+            shares_per_minute: 6,
+            initial_share_bits: ShareBits::new(20),
+            min_share_bits: ShareBits::new(4),
+            max_share_bits: ShareBits::new(80),
+            share_rate_limit: 50,
+            heartbeat_interval_ms: 1_000,
+            lost_after_heartbeats: 3,
+            job_refresh_ms: 30_000,
+            config_lease_ms: 300_000,
+        }
+    }
+}
+
+message!(PoolConfig, Json, MAX_MESSAGE_LEN / 8);
+
+/// Where jobs come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceConfig {
+    /// The embedded chain: real headers, nothing external.
+    Embedded(EmbeddedSource),
+    /// Bitcoin-family nodes that answer `getblocktemplate` (BIP 22, BIP 23).
+    GetBlockTemplate(GetBlockTemplateSource),
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self::Embedded(EmbeddedSource::default())
+    }
+}
+
+/// Parameters of the embedded chain. They make its genesis: a pool that changes them starts another chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EmbeddedSource {
+    /// Wanted seconds between blocks.
+    pub spacing_seconds: u32,
+    /// Target of the first blocks in compact form, and the easiest that retargeting ever reaches.
+    pub initial_bits: u32,
+    /// Blocks between retargets.
+    pub retarget_interval: u32,
+    /// Reward of a block in the smallest unit.
+    pub reward: u64,
+    /// Script that receives the reward.
+    pub payout_script: Blob,
+    /// Time of the genesis block in seconds since the Unix epoch.
+    pub genesis_time: u32,
+}
+
+impl Default for EmbeddedSource {
+    fn default() -> Self {
+        Self {
+            spacing_seconds: 5,
+            initial_bits: 0x1e03_ffff,
+            retarget_interval: 12,
+            reward: 5_000_000_000,
+            payout_script: Blob(vec![0x51]),
+            genesis_time: 1_767_225_600,
+        }
+    }
+}
+
+/// Bitcoin-family chains that differ in how templates are asked for or blocks are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Chain {
+    /// Bitcoin main network, test networks, regtest.
+    Bitcoin,
+    /// A Bitcoin signet; the template is asked for with the `signet` rule.
+    BitcoinSignet,
+    /// Litecoin, with its MWEB extension blocks.
+    Litecoin,
+}
+
+/// Bitcoin-family nodes as a job source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GetBlockTemplateSource {
+    /// Which rules hold.
+    pub chain: Chain,
+    /// Nodes in order of preference; blocks go to all of them.
+    pub nodes: Vec<NodeEndpoint>,
+    /// Who is paid.
+    pub payout: Payout,
+    /// Text in the coinbase that names the pool, at most 32 bytes.
+    #[serde(default)]
+    pub tag: String,
+    /// Time between templates where long polling is not offered, milliseconds.
+    #[serde(default = "default_poll_ms")]
+    pub poll_ms: u32,
+}
+
+fn default_poll_ms() -> u32 {
+    2_000
+}
+
+/// Longest coinbase tag in bytes.
+pub const MAX_TAG_LEN: usize = 32;
+
+/// Where a node listens. The name and password lie in the coordinator's own host file under `credentials`;
+/// no secret is ever on the bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeEndpoint {
+    /// For instance `http://127.0.0.1:8332`.
+    pub url: String,
+    /// Entry of the coordinator's host file.
+    #[serde(default)]
+    pub credentials: Option<String>,
+}
+
+/// Who is paid by a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payout {
+    /// An output script.
+    Script(Blob),
+    /// An address of the chain.
+    Address(String),
+}
+
+/// What an operator decided about one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NodeConfig {
+    /// For people.
+    pub description: String,
+    /// Whether it may mine at all.
+    pub enabled: bool,
+    /// Search threads instead of the pool's number.
+    pub threads: Option<u16>,
+    /// Pins the role; the coordinator chooses when absent.
+    pub role: Option<crate::member::Role>,
+    /// Labels, for instance `rack: b2`.
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            description: String::new(),
+            enabled: true,
+            threads: None,
+            role: None,
+            labels: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+message!(NodeConfig, Json, MAX_MESSAGE_LEN / 8);
+
+/// A key of the bucket `dcmf_config`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigKey {
+    /// `pool.<pool>`.
+    Pool(PoolId),
+    /// `node.<worker>`.
+    Node(WorkerId),
+}
+
+/// Why a text is no key of the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfigKey {
+    /// Neither `pool.<pool>` nor `node.<worker>`.
+    #[error("{0:?} is no configuration key; use pool.<pool> or node.<worker>")]
+    Unknown(String),
+    /// The second part is no id.
+    #[error("{0:?} is no configuration key: {1}")]
+    Id(String, InvalidId),
+}
+
+impl std::str::FromStr for ConfigKey {
+    type Err = InvalidConfigKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConfigKey> {
+        let id_error = |e| InvalidConfigKey::Id(text.to_owned(), e);
+        match text.split_once('.') {
+            Some(("pool", id)) => PoolId::new(id).map(Self::Pool).map_err(id_error),
+            Some(("node", id)) => WorkerId::new(id).map(Self::Node).map_err(id_error),
+            _ => Err(InvalidConfigKey::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ConfigKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(id) => write!(f, "pool.{id}"),
+            Self::Node(id) => write!(f, "node.{id}"),
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Not JSON, or not of this shape.
+    #[error("not readable: {0}")]
+    Malformed(String),
+    /// A key that means nothing.
+    #[error("unknown key {0}; look at the schema for the spelling")]
+    UnknownKey(String),
+    /// A value that cannot be.
+    #[error("{field}: {why}")]
+    Value {
+        /// The field's path.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        why: String,
+    },
+}
+
+fn value(field: &'static str, why: impl Into<String>) -> InvalidConfig {
+    InvalidConfig::Value { field, why: why.into() }
+}
+
+/// A configuration that can judge itself.
+pub trait Checked: DeserializeOwned {
+    /// Checks every value against its range.
+    fn check(&self) -> Result<(), InvalidConfig>;
+}
+
+/// Reads JSON, refusing unknown keys by path, and checks the values.
+pub fn parse_strict<C: Checked>(json: &[u8]) -> Result<C, InvalidConfig> {
+    if json.len() > MAX_MESSAGE_LEN / 8 {
+        return Err(InvalidConfig::Malformed(format!(
+            "{} bytes, the limit is {}",
+            json.len(),
+            MAX_MESSAGE_LEN / 8
+        )));
+    }
+    let mut unknown = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let config: C = serde_ignored::deserialize(&mut deserializer, |path| {
+        unknown.get_or_insert_with(|| path.to_string());
+    })
+    .map_err(|e| InvalidConfig::Malformed(e.to_string()))?;
+    deserializer.end().map_err(|e| InvalidConfig::Malformed(e.to_string()))?;
+    if let Some(path) = unknown {
+        return Err(InvalidConfig::UnknownKey(path));
+    }
+    config.check()?;
+    Ok(config)
+}
+
+fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), InvalidConfig> {
+    if text.len() > limit {
+        return Err(value(field, format!("{} bytes, the limit is {limit}", text.len())));
+    }
+    Ok(())
+}
+
+fn check_range(
+    field: &'static str,
+    v: u64,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<(), InvalidConfig> {
+    if range.contains(&v) {
+        return Ok(());
+    }
+    Err(value(field, format!("{v} is outside {} to {}", range.start(), range.end())))
+}
+
+impl Checked for PoolConfig {
+    fn check(&self) -> Result<(), InvalidConfig> {
+        check_text("description", &self.description, MAX_TEXT_LEN)?;
+        check_range("slot_bits", self.slot_bits.into(), 1..=MAX_SLOT_BITS.into())?;
+        if let Some(threads) = self.threads {
+            check_range("threads", threads.into(), 0..=4_096)?;
+        }
+        check_range("shares_per_minute", self.shares_per_minute.into(), 1..=6_000)?;
+        check_range("share_rate_limit", self.share_rate_limit.into(), 1..=10_000_000)?;
+        check_range("heartbeat_interval_ms", self.heartbeat_interval_ms.into(), 100..=600_000)?;
+        check_range("lost_after_heartbeats", self.lost_after_heartbeats.into(), 2..=1_000)?;
+        check_range("job_refresh_ms", self.job_refresh_ms.into(), 1_000..=600_000)?;
+        check_range("config_lease_ms", self.config_lease_ms.into(), 5_000..=86_400_000)?;
+        if self.min_share_bits > self.max_share_bits {
+            return Err(value("min_share_bits", "is above max_share_bits"));
+        }
+        if !(self.min_share_bits..=self.max_share_bits).contains(&self.initial_share_bits) {
+            return Err(value("initial_share_bits", "lies outside min_share_bits to max_share_bits"));
+        }
+        match &self.source {
+            SourceConfig::Embedded(source) => check_embedded(source),
+            SourceConfig::GetBlockTemplate(source) => check_get_block_template(source),
+        }
+    }
+}
+
+fn check_script(field: &'static str, script: &Blob) -> Result<(), InvalidConfig> {
+    check_range(field, script.0.len() as u64, 1..=MAX_SCRIPT_LEN as u64)
+}
+
+fn check_embedded(source: &EmbeddedSource) -> Result<(), InvalidConfig> {
+    check_range("source.embedded.spacing_seconds", source.spacing_seconds.into(), 1..=86_400)?;
+    check_range("source.embedded.retarget_interval", source.retarget_interval.into(), 2..=100_000)?;
+    check_range("source.embedded.reward", source.reward, 1..=2_100_000_000_000_000)?;
+    check_script("source.embedded.payout_script", &source.payout_script)?;
+    Target::from_compact(source.initial_bits)
+        .map(|_| ())
+        .map_err(|e| value("source.embedded.initial_bits", e.to_string()))
+}
+
+fn check_get_block_template(source: &GetBlockTemplateSource) -> Result<(), InvalidConfig> {
+    check_range("source.get-block-template.nodes", source.nodes.len() as u64, 1..=MAX_SOURCE_NODES as u64)?;
+    for node in &source.nodes {
+        check_text("source.get-block-template.nodes.url", &node.url, MAX_TEXT_LEN)?;
+        if !node.url.starts_with("http://") && !node.url.starts_with("https://") {
+            return Err(value("source.get-block-template.nodes.url", "must begin with http:// or https://"));
+        }
+        if node.url.contains('@') {
+            return Err(value(
+                "source.get-block-template.nodes.url",
+                "holds a password; put it into the coordinator's host file and name it in credentials",
+            ));
+        }
+    }
+    check_text("source.get-block-template.tag", &source.tag, MAX_TAG_LEN)?;
+    check_range("source.get-block-template.poll_ms", source.poll_ms.into(), 100..=600_000)?;
+    match &source.payout {
+        Payout::Script(script) => check_script("source.get-block-template.payout", script),
+        Payout::Address(address) => check_text("source.get-block-template.payout", address, MAX_TEXT_LEN),
+    }
+}
+
+impl Checked for NodeConfig {
+    fn check(&self) -> Result<(), InvalidConfig> {
+        check_text("description", &self.description, MAX_TEXT_LEN)?;
+        if let Some(threads) = self.threads {
+            check_range("threads", threads.into(), 0..=4_096)?;
+        }
+        check_range("labels", self.labels.len() as u64, 0..=MAX_LABELS as u64)?;
+        for (key, text) in &self.labels {
+            for part in [key, text] {
+                WorkerId::new(part.as_str()).map_err(|e| value("labels", format!("{part:?}: {e}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_configuration_is_valid() {
+        assert_eq!(PoolConfig::default().check(), Ok(()));
+        assert_eq!(parse_strict::<PoolConfig>(b"{}"), Ok(PoolConfig::default()));
+        assert_eq!(parse_strict::<NodeConfig>(b"{}"), Ok(NodeConfig::default()));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_its_path() {
+        let refused = parse_strict::<PoolConfig>(br#"{"source":{"embedded":{"spacing_second":5}}}"#);
+        assert_eq!(refused, Err(InvalidConfig::UnknownKey("source.?.spacing_second".into())));
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_its_field() {
+        for (json, field) in [
+            (r#"{"slot_bits":17}"#, "slot_bits"),
+            (r#"{"shares_per_minute":0}"#, "shares_per_minute"),
+            (r#"{"min_share_bits":50,"max_share_bits":40}"#, "min_share_bits"),
+            (r#"{"initial_share_bits":1}"#, "initial_share_bits"),
+            (r#"{"source":{"embedded":{"initial_bits":0}}}"#, "source.embedded.initial_bits"),
+        ] {
+            match parse_strict::<PoolConfig>(json.as_bytes()) {
+                Err(InvalidConfig::Value { field: f, .. }) => assert_eq!(f, field, "{json}"),
+                other => panic!("{json}: {other:?}"),
+            }
+        }
+        assert!(matches!(parse_strict::<PoolConfig>(b"{} x"), Err(InvalidConfig::Malformed(_))));
+    }
+
+    #[test]
+    fn a_configuration_key_names_a_pool_or_a_node() {
+        assert_eq!("pool.main".parse(), Ok(ConfigKey::Pool(PoolId::new("main").unwrap())));
+        assert_eq!("node.w1".parse(), Ok(ConfigKey::Node(WorkerId::new("w1").unwrap())));
+        assert!(matches!("pool.a.b".parse::<ConfigKey>(), Err(InvalidConfigKey::Id(..))));
+        assert!(matches!("pools.a".parse::<ConfigKey>(), Err(InvalidConfigKey::Unknown(_))));
+    }
+}

@@ -1,0 +1,304 @@
+//! Events: what happened, as CloudEvents 1.0 in structured JSON, on
+//! `dcmf.v1.evt.<entity>.<event>.<pool>[.<id>]`.
+
+use crate::{
+    blob::Hash32,
+    codec::message,
+    id::{CoordinatorId, JobId, PoolId, WorkerId},
+    member::Role,
+    share::ShareRefusal,
+    subject::PREFIX,
+    units::{Target, TimestampMs},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A fact in the past tense.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum EventData {
+    /// A worker joined.
+    #[serde(rename = "dcmf.worker.joined")]
+    WorkerJoined {
+        /// Who.
+        worker: WorkerId,
+        /// As what.
+        role: Role,
+        /// Its slot.
+        slot: u16,
+        /// Why this role.
+        reason: String,
+    },
+    /// A worker was not heard of for too long.
+    #[serde(rename = "dcmf.worker.lost")]
+    WorkerLost {
+        /// Who.
+        worker: WorkerId,
+        /// For how long, milliseconds.
+        silent_ms: u64,
+    },
+    /// A lost worker was heard of again.
+    #[serde(rename = "dcmf.worker.returned")]
+    WorkerReturned {
+        /// Who.
+        worker: WorkerId,
+        /// As what.
+        role: Role,
+    },
+    /// A worker said good-bye.
+    #[serde(rename = "dcmf.worker.left")]
+    WorkerLeft {
+        /// Who.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// A worker got another role.
+    #[serde(rename = "dcmf.worker.role-changed")]
+    WorkerRoleChanged {
+        /// Who.
+        worker: WorkerId,
+        /// The new role.
+        role: Role,
+        /// Why.
+        reason: String,
+    },
+    /// A job was published.
+    #[serde(rename = "dcmf.job.published")]
+    JobPublished {
+        /// Its id.
+        job: JobId,
+        /// Its number.
+        sequence: u64,
+        /// Height of the block that is sought.
+        height: u64,
+        /// What a block must meet.
+        network_target: Target,
+        /// Whether older jobs became worthless.
+        clean: bool,
+    },
+    /// Shares were refused; one event tells of all since the one before.
+    #[serde(rename = "dcmf.share.refused")]
+    ShareRefused {
+        /// Whose.
+        worker: WorkerId,
+        /// Why.
+        refusal: ShareRefusal,
+        /// How many.
+        count: u64,
+    },
+    /// A finding meets the network target.
+    #[serde(rename = "dcmf.block.found")]
+    BlockFound {
+        /// Its hash as displayed.
+        hash: String,
+        /// Its height.
+        height: u64,
+        /// Who found it.
+        worker: WorkerId,
+        /// The job.
+        job: JobId,
+    },
+    /// A node took a block.
+    #[serde(rename = "dcmf.block.accepted")]
+    BlockAccepted {
+        /// Its hash as displayed.
+        hash: String,
+        /// Its height.
+        height: u64,
+        /// Who found it.
+        worker: WorkerId,
+    },
+    /// A block is not part of the chain.
+    #[serde(rename = "dcmf.block.refused")]
+    BlockRefused {
+        /// Its hash as displayed.
+        hash: String,
+        /// Its height.
+        height: u64,
+        /// Who found it.
+        worker: WorkerId,
+        /// What the node said.
+        reason: String,
+    },
+    /// A configuration is in force.
+    #[serde(rename = "dcmf.config.applied")]
+    ConfigApplied {
+        /// Its key.
+        key: String,
+        /// Its revision.
+        revision: u64,
+    },
+    /// A configuration was refused; the last good one stays in force.
+    #[serde(rename = "dcmf.config.refused")]
+    ConfigRefused {
+        /// Its key.
+        key: String,
+        /// Its revision.
+        revision: u64,
+        /// Why.
+        reason: String,
+        /// The revision in force, 0 for none.
+        in_force: u64,
+    },
+    /// A coordinator owns a pool.
+    #[serde(rename = "dcmf.pool.owned")]
+    PoolOwned {
+        /// Who.
+        coordinator: CoordinatorId,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// A coordinator no longer owns a pool.
+    #[serde(rename = "dcmf.pool.disowned")]
+    PoolDisowned {
+        /// Who.
+        coordinator: CoordinatorId,
+        /// Its epoch.
+        epoch: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A job source gives no templates.
+    #[serde(rename = "dcmf.source.failed")]
+    SourceFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A job source gives templates again.
+    #[serde(rename = "dcmf.source.recovered")]
+    SourceRecovered {},
+    /// A message could not be read and was put aside.
+    #[serde(rename = "dcmf.message.undecodable")]
+    MessageUndecodable {
+        /// Where it came from.
+        subject: String,
+        /// Why.
+        reason: String,
+        /// How many since the event before.
+        count: u64,
+    },
+}
+
+impl EventData {
+    /// The last part of the event's subject, if it has one.
+    fn id(&self) -> Option<&str> {
+        match self {
+            Self::WorkerJoined { worker, .. }
+            | Self::WorkerLost { worker, .. }
+            | Self::WorkerReturned { worker, .. }
+            | Self::WorkerLeft { worker, .. }
+            | Self::WorkerRoleChanged { worker, .. }
+            | Self::ShareRefused { worker, .. } => Some(worker.as_str()),
+            Self::JobPublished { job, .. } => Some(job.as_str()),
+            Self::BlockFound { hash, .. }
+            | Self::BlockAccepted { hash, .. }
+            | Self::BlockRefused { hash, .. } => Some(hash),
+            Self::PoolOwned { coordinator, .. } | Self::PoolDisowned { coordinator, .. } => {
+                Some(coordinator.as_str())
+            }
+            Self::ConfigApplied { .. }
+            | Self::ConfigRefused { .. }
+            | Self::SourceFailed { .. }
+            | Self::SourceRecovered {}
+            | Self::MessageUndecodable { .. } => None,
+        }
+    }
+}
+
+/// Stands for the pool in the subject of an event that concerns no single pool, a node's configuration for one.
+pub const FARM_WIDE: &str = "_farm";
+
+/// An event in its CloudEvents envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Always `1.0`.
+    pub specversion: String,
+    /// Unique together with `source`; also the message id, so that a repeated publish is one event.
+    pub id: String,
+    /// Who says so: `/dcmf/<coordinator>`.
+    pub source: String,
+    /// Whom it concerns: the pool, or [`FARM_WIDE`].
+    pub subject: String,
+    /// When, RFC 3339.
+    pub time: String,
+    /// Always `application/json`.
+    pub datacontenttype: String,
+    /// What happened: the attributes `type` and `data`.
+    #[serde(flatten)]
+    pub what: EventData,
+}
+
+message!(Event, Json);
+
+impl Event {
+    /// An event of `pool`. `id` must not repeat within `source`.
+    pub fn new(
+        source: &CoordinatorId,
+        id: impl Into<String>,
+        pool: Option<&PoolId>,
+        at: TimestampMs,
+        what: EventData,
+    ) -> Self {
+        Self {
+            specversion: "1.0".to_owned(),
+            id: id.into(),
+            source: format!("/dcmf/{source}"),
+            subject: pool.map_or(FARM_WIDE, PoolId::as_str).to_owned(),
+            time: at.to_rfc3339(),
+            datacontenttype: "application/json".to_owned(),
+            what,
+        }
+    }
+
+    /// Where it is published.
+    pub fn bus_subject(&self) -> String {
+        let kind = self.kind();
+        let mut subject = format!("{PREFIX}.evt.{kind}.{}", self.subject);
+        if let Some(id) = self.what.id() {
+            subject.push('.');
+            subject.push_str(id);
+        }
+        subject
+    }
+
+    /// `<entity>.<event>`, for instance `worker.joined`.
+    pub fn kind(&self) -> String {
+        let name =
+            serde_json::to_value(&self.what).ok().and_then(|v| Some(v.get("type")?.as_str()?.to_owned()));
+        name.as_deref().and_then(|n| n.strip_prefix("dcmf.")).unwrap_or("unknown.unknown").to_owned()
+    }
+}
+
+/// A block's hash as it stands in the subjects and events of blocks.
+pub fn block_id(hash: Hash32) -> String {
+    hash.to_display_hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_cloud_event_and_its_subject_names_entity_event_pool_and_id() {
+        let source = CoordinatorId::new("c1").unwrap();
+        let pool = PoolId::new("main").unwrap();
+        let what = EventData::WorkerLost { worker: WorkerId::new("w1").unwrap(), silent_ms: 3_001 };
+        let event = Event::new(&source, "7-1", Some(&pool), TimestampMs(0), what);
+        assert_eq!(event.bus_subject(), "dcmf.v1.evt.worker.lost.main.w1");
+        let json: serde_json::Value =
+            serde_json::from_slice(&crate::codec::Message::encode(&event).unwrap()).unwrap();
+        assert_eq!(json["specversion"], "1.0");
+        assert_eq!(json["type"], "dcmf.worker.lost");
+        assert_eq!(json["data"]["silent_ms"], 3_001);
+        assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn an_event_without_a_pool_is_farm_wide() {
+        let source = CoordinatorId::new("c1").unwrap();
+        let what = EventData::ConfigApplied { key: "node.w1".into(), revision: 3 };
+        let event = Event::new(&source, "7-2", None, TimestampMs(0), what);
+        assert_eq!(event.bus_subject(), "dcmf.v1.evt.config.applied._farm");
+    }
+}

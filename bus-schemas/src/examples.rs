@@ -1,0 +1,287 @@
+//! One example of each message, from which the golden bytes, the schemas and the tests of consumers are made.
+
+use crate::{
+    blob::{Blob, Hash32},
+    block::{BlockRecord, BlockState, ChainRecord, TemplateRecord},
+    codec::Message,
+    command::{
+        CommandError, ErrorCode, FarmStatus, JobView, Membership, NodeList, NodePut, NodeRequest, NodeView,
+        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, Revision,
+    },
+    config::{NodeConfig, PoolConfig},
+    event::{Event, EventData},
+    heartbeat::{Heartbeat, Lease},
+    id::{AlgorithmId, CoordinatorId, InvalidId, JobId, PoolId, SessionId, WorkerId},
+    job::{AlgorithmRef, Job, WorkUnit},
+    ledger::{Credit, LedgerRecord, RefusedShares},
+    member::{Capability, DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
+    set_point::{Reason, SetPoint},
+    share::{Finding, HeaderFinding, Share, ShareRefusal},
+    units::{HashRate, ShareBits, Target, TimestampMs, Work},
+    work::{HeaderWork, SearchMode},
+};
+use schemars::Schema;
+
+/// Takes each example together with the schema of its type.
+pub trait Visitor {
+    /// Called once for each message type.
+    fn visit<M: Message + schemars::JsonSchema + PartialEq + std::fmt::Debug>(
+        &mut self,
+        example: M,
+        schema: Schema,
+    );
+}
+
+const AT: TimestampMs = TimestampMs(1_767_225_600_000);
+
+/// An example job; its id is derived as any job's.
+pub fn job() -> Result<Job, InvalidId> {
+    let mut job = Job {
+        id: JobId::new("0")?,
+        pool: PoolId::new("main")?,
+        sequence: 12,
+        epoch: 7,
+        farm: 1,
+        algorithm: AlgorithmRef { id: AlgorithmId::sha256d(), version: 1, digest: Blob::default() },
+        mode: SearchMode::OwnBlock,
+        slot_bits: 12,
+        work: WorkUnit::Header(HeaderWork {
+            version: 0x2000_0000,
+            version_mask: 0x1fff_e000,
+            prev_hash: Hash32([0x11; 32]),
+            coinbase_prefix: Blob(vec![1, 0, 0, 0]),
+            coinbase_suffix: Blob(vec![0xff; 4]),
+            merkle_branch: vec![Hash32([0x22; 32])],
+            bits: 0x1e03_ffff,
+            time: 1_767_225_600,
+            min_time: 1_767_225_000,
+            max_time: 1_767_232_800,
+        }),
+        network_target: Target::from_compact(0x1e03_ffff).unwrap_or(Target::MAX),
+        height: 101,
+        clean: true,
+        published_at_ms: AT,
+    };
+    if let Some(id) = job.derive_id() {
+        job.id = id;
+    }
+    Ok(job)
+}
+
+/// An example member.
+pub fn member() -> Result<Member, InvalidId> {
+    Ok(Member {
+        pool: PoolId::new("main")?,
+        worker: WorkerId::new("w1")?,
+        session: SessionId::new("s-4f2a")?,
+        role: Role::Active,
+        standing: Standing::Present,
+        slot: 3,
+        generation: 9,
+        slot_generation: 8,
+        epoch: 7,
+        difficulty: vec![
+            DifficultyStep { from_job: 1, bits: ShareBits::new(20) },
+            DifficultyStep { from_job: 13, bits: ShareBits::new(22) },
+        ],
+        reason: "1 of 2 active members".to_owned(),
+        decided_at_ms: AT,
+    })
+}
+
+/// An example share of [`job`] by [`member`].
+pub fn share() -> Result<Share, InvalidId> {
+    Ok(Share {
+        job: job()?.id,
+        session: SessionId::new("s-4f2a")?,
+        slot: 3,
+        generation: 8,
+        bits: ShareBits::new(20),
+        finding: Finding::Header(HeaderFinding {
+            roll: 5,
+            version: 0x2000_0000,
+            time: 1_767_225_601,
+            nonce: 77,
+        }),
+        found_at_ms: AT,
+    })
+}
+
+fn pool_view() -> Result<PoolView, InvalidId> {
+    let status = PoolStatus {
+        owner: CoordinatorId::new("c1")?,
+        epoch: 7,
+        active: 2,
+        backup: 1,
+        lost: 0,
+        hash_rate: HashRate(20_000_000),
+        job: Some(job()?.id),
+        height: 101,
+        shares: 1_000,
+        work: Work::from(1_048_576_000),
+        shares_refused: 2,
+        blocks_accepted: 4,
+    };
+    Ok(PoolView {
+        pool: PoolId::new("main")?,
+        revision: 5,
+        config: PoolConfig::default(),
+        status: Some(status),
+    })
+}
+
+fn node_view() -> Result<NodeView, InvalidId> {
+    let membership = Membership {
+        pool: PoolId::new("main")?,
+        role: Role::Active,
+        standing: Standing::Present,
+        slot: 3,
+        generation: 9,
+        reason: "1 of 2 active members".to_owned(),
+        hash_rate: HashRate(10_000_000),
+        threads: 1,
+        set_point_reason: Some(Reason::PoolThreads),
+        last_heard_ms: AT,
+    };
+    Ok(NodeView {
+        node: WorkerId::new("w1")?,
+        revision: 0,
+        config: NodeConfig::default(),
+        membership: Some(membership),
+    })
+}
+
+fn ledger_record() -> Result<LedgerRecord, InvalidId> {
+    let worker = WorkerId::new("w1")?;
+    Ok(LedgerRecord {
+        pool: PoolId::new("main")?,
+        epoch: 7,
+        number: 4,
+        shares_to: 1_002,
+        credits: vec![Credit { worker: worker.clone(), shares: 2, work: Work::from(2_097_152) }],
+        refused: vec![RefusedShares { worker, refusal: ShareRefusal::Duplicate, shares: 1 }],
+        total_shares: 1_000,
+        total_work: Work::from(1_048_576_000),
+        at_ms: AT,
+    })
+}
+
+fn heartbeat() -> Result<Heartbeat, InvalidId> {
+    Ok(Heartbeat {
+        session: SessionId::new("s-4f2a")?,
+        generation: 9,
+        sequence: 44,
+        job: Some(job()?.id),
+        hash_rate: HashRate(10_000_000),
+        hashes_total: 440_000_000,
+        outbox_len: 0,
+        set_point: SetPoint { threads: 1, reason: Reason::PoolThreads },
+        sent_at_ms: AT,
+    })
+}
+
+fn join_request() -> Result<JoinRequest, InvalidId> {
+    Ok(JoinRequest {
+        session: SessionId::new("s-4f2a")?,
+        capability: Capability {
+            threads: 2,
+            memory_mib: 24_064,
+            processor: "AMD EPYC".to_owned(),
+            algorithms: vec![AlgorithmId::sha256d()],
+            agent_version: "0.1.0".to_owned(),
+        },
+        expected_rate: None,
+    })
+}
+
+fn visit_orders<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
+    v.visit(job()?, schemars::schema_for!(Job));
+    v.visit(share()?, schemars::schema_for!(Share));
+    v.visit(member()?, schemars::schema_for!(Member));
+    v.visit(heartbeat()?, schemars::schema_for!(Heartbeat));
+    v.visit(
+        Lease { coordinator: CoordinatorId::new("c1")?, renewed_at_ms: AT },
+        schemars::schema_for!(Lease),
+    );
+    v.visit(join_request()?, schemars::schema_for!(JoinRequest));
+    v.visit(JoinReply::Accepted(Box::new(member()?)), schemars::schema_for!(JoinReply));
+    v.visit(
+        Leave { session: SessionId::new("s-4f2a")?, reason: "shut down".to_owned() },
+        schemars::schema_for!(Leave),
+    );
+    v.visit(PoolConfig::default(), schemars::schema_for!(PoolConfig));
+    v.visit(NodeConfig { threads: Some(1), ..NodeConfig::default() }, schemars::schema_for!(NodeConfig));
+    v.visit(ledger_record()?, schemars::schema_for!(LedgerRecord));
+    Ok(())
+}
+
+fn visit_blocks<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
+    let found = BlockRecord {
+        pool: PoolId::new("main")?,
+        hash: Hash32([0x33; 32]),
+        height: 101,
+        job: job()?.id,
+        worker: WorkerId::new("w1")?,
+        epoch: 7,
+        state: BlockState::Found,
+        bytes: Blob(vec![0xab; 8]),
+        at_ms: AT,
+    };
+    v.visit(found, schemars::schema_for!(BlockRecord));
+    v.visit(
+        TemplateRecord { job: job()?.id, assembly: Blob(vec![1, 2, 3]) },
+        schemars::schema_for!(TemplateRecord),
+    );
+    v.visit(
+        ChainRecord { height: 101, hash: Hash32([0x33; 32]), record: Blob(vec![4, 5]) },
+        schemars::schema_for!(ChainRecord),
+    );
+    Ok(())
+}
+
+fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
+    let pool = PoolId::new("main")?;
+    let node = WorkerId::new("w1")?;
+    v.visit(
+        PoolRequest { pool: pool.clone(), reason: "maintenance".to_owned(), force: false },
+        schemars::schema_for!(PoolRequest),
+    );
+    v.visit(
+        PoolPut { pool: pool.clone(), config: serde_json::json!({ "threads": 1 }), revision: Some(0) },
+        schemars::schema_for!(PoolPut),
+    );
+    v.visit(NodeRequest { node: node.clone() }, schemars::schema_for!(NodeRequest));
+    v.visit(
+        NodePut { node, config: serde_json::json!({ "enabled": false }), revision: None },
+        schemars::schema_for!(NodePut),
+    );
+    v.visit(Revision { revision: 5 }, schemars::schema_for!(Revision));
+    v.visit(pool_view()?, schemars::schema_for!(PoolView));
+    v.visit(PoolList { pools: vec![pool_view()?] }, schemars::schema_for!(PoolList));
+    v.visit(node_view()?, schemars::schema_for!(NodeView));
+    v.visit(NodeList { nodes: vec![node_view()?] }, schemars::schema_for!(NodeList));
+    v.visit(JobView { job: job()? }, schemars::schema_for!(JobView));
+    v.visit(
+        FarmStatus {
+            coordinator: CoordinatorId::new("c1")?,
+            version: "0.1.0".to_owned(),
+            pools: vec![pool_view()?],
+        },
+        schemars::schema_for!(FarmStatus),
+    );
+    v.visit(
+        CommandError::new(ErrorCode::UnknownPool, "pool \"other\" does not exist"),
+        schemars::schema_for!(CommandError),
+    );
+    let source = CoordinatorId::new("c1")?;
+    let what = EventData::BlockAccepted { hash: "00".repeat(32), height: 101, worker: WorkerId::new("w1")? };
+    v.visit(Event::new(&source, "7-3", Some(&pool), AT, what), schemars::schema_for!(Event));
+    Ok(())
+}
+
+/// Shows every example to `visitor`.
+pub fn visit<V: Visitor>(visitor: &mut V) -> Result<(), InvalidId> {
+    visit_orders(visitor)?;
+    visit_blocks(visitor)?;
+    visit_commands(visitor)
+}

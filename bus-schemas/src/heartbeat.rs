@@ -1,0 +1,48 @@
+//! Signs of life.
+
+use crate::{
+    codec::message,
+    id::{CoordinatorId, JobId, SessionId},
+    set_point::SetPoint,
+    units::{HashRate, TimestampMs},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A worker lives. MessagePack on `dcmf.v1.hb.<pool>.<worker>`. Self-reported figures are display only: credit
+/// comes from shares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Heartbeat {
+    /// The life of the worker.
+    pub session: SessionId,
+    /// Generation of the role that it follows.
+    pub generation: u64,
+    /// Counts this session's heartbeats.
+    pub sequence: u64,
+    /// The job that it searches.
+    #[serde(default)]
+    pub job: Option<JobId>,
+    /// Rate since the last heartbeat.
+    pub hash_rate: HashRate,
+    /// Hashes since the session began.
+    pub hashes_total: u64,
+    /// Shares that wait for the bus.
+    pub outbox_len: u32,
+    /// What it does right now, and why.
+    pub set_point: SetPoint,
+    /// When it was sent.
+    pub sent_at_ms: TimestampMs,
+}
+
+message!(Heartbeat, MessagePack);
+
+/// The value of a pool's lease in the bucket `dcmf_leases`. The revision at which it was taken is the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lease {
+    /// Who owns the pool.
+    pub coordinator: CoordinatorId,
+    /// When it was taken or renewed.
+    pub renewed_at_ms: TimestampMs,
+}
+
+message!(Lease, Json);

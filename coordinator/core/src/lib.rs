@@ -1,0 +1,1 @@
+//! The decisions of a coordinator: pure, without clock, randomness or I/O

@@ -1,0 +1,1 @@
+//! The coordinator: the shell around its core

@@ -1,0 +1,1 @@
+//! The worker: the shell around its core
