@@ -57,7 +57,7 @@ pub struct BlockRecord {
 message!(BlockRecord, MessagePack, MAX_BLOCK_MESSAGE_LEN);
 
 /// What a job source needs to make whole blocks of a job's findings, kept before the job is published, so that
-/// any coordinator can. MessagePack on `dcmf.v1.template.<pool>`.
+/// any coordinator can. MessagePack on `dcmf.v1.template.<pool>.<job>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateRecord {
     /// The job.

@@ -60,6 +60,7 @@ pub fn job() -> Result<Job, InvalidId> {
         network_target: Target::from_compact(0x1e03_ffff).unwrap_or(Target::MAX),
         height: 101,
         clean: true,
+        shares_after: 990,
         published_at_ms: AT,
     };
     if let Some(id) = job.derive_id() {

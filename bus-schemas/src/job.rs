@@ -61,6 +61,9 @@ pub struct Job {
     pub height: u64,
     /// The previous block changed: findings of older jobs are worthless from now on.
     pub clean: bool,
+    /// Every share of this job has a higher sequence than this in the stream of shares: where a new owner begins
+    /// to read when it rebuilds what was judged.
+    pub shares_after: u64,
     /// When the owner published it.
     pub published_at_ms: TimestampMs,
 }
@@ -69,15 +72,16 @@ message!(Job, MessagePack);
 
 /// What makes a job's identity, in the order in which it is hashed.
 #[derive(Serialize)]
-struct Identity<'a>(&'a PoolId, u64, u32, &'a AlgorithmRef, SearchMode, u8, &'a WorkUnit);
+struct Identity<'a>(&'a PoolId, u64, u64, u32, &'a AlgorithmRef, SearchMode, u8, &'a WorkUnit);
 
 impl Job {
-    /// The id that these fields give: a hash of the template, the epoch and how it is divided. Equal work has an
+    /// The id that these fields give: a hash of the template, the epoch, the sequence and how it is divided. Equal work has an
     /// equal id, so that any coordinator can judge any share, and nobody can make two jobs of one header.
     pub fn derive_id(&self) -> Option<JobId> {
         let identity = Identity(
             &self.pool,
             self.epoch,
+            self.sequence,
             self.farm,
             &self.algorithm,
             self.mode,
@@ -89,12 +93,12 @@ impl Job {
     }
 
     /// The extranonce that `slot` uses at `roll`.
-    pub fn extranonce(&self, slot: u16, roll: u64) -> Extranonce {
+    pub fn extranonce(&self, slot: u16, roll: u32) -> Extranonce {
         let slot = match self.mode {
             SearchMode::OwnBlock => slot,
             SearchMode::SharedBlock => 0,
         };
-        Extranonce { farm: self.farm, epoch: self.epoch as u32, slot, roll }
+        Extranonce { farm: self.farm, epoch: self.epoch as u32, slot, job: self.sequence as u32, roll }
     }
 
     /// The nonces of `slot`, `None` when there is no such slot.

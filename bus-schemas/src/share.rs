@@ -23,7 +23,7 @@ pub enum Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderFinding {
     /// The extranonce's counter.
-    pub roll: u64,
+    pub roll: u32,
     /// Block version.
     pub version: u32,
     /// Header time in seconds.

@@ -5,7 +5,7 @@
 
 use crate::{
     config::{ConfigKey, InvalidConfigKey},
-    id::{InvalidId, PoolId, WorkerId},
+    id::{InvalidId, JobId, PoolId, WorkerId},
 };
 use std::{fmt, str::FromStr};
 
@@ -35,8 +35,8 @@ pub enum Subject {
     Config(ConfigKey),
     /// A block and its state; the second is its hash as displayed.
     Block(PoolId, String),
-    /// What makes blocks of a pool's jobs.
-    Template(PoolId),
+    /// What makes blocks of a job.
+    Template(PoolId, JobId),
     /// The embedded chain of a pool.
     Chain(PoolId),
     /// The ledger of a pool.
@@ -71,7 +71,7 @@ impl fmt::Display for Subject {
             Self::Leave(p, w) => write!(f, "{PREFIX}.leave.{p}.{w}"),
             Self::Config(key) => write!(f, "{PREFIX}.cfg.{key}"),
             Self::Block(p, hash) => write!(f, "{PREFIX}.block.{p}.{hash}"),
-            Self::Template(p) => write!(f, "{PREFIX}.template.{p}"),
+            Self::Template(p, job) => write!(f, "{PREFIX}.template.{p}.{job}"),
             Self::Chain(p) => write!(f, "{PREFIX}.chain.{p}"),
             Self::Ledger(p) => write!(f, "{PREFIX}.ledger.{p}"),
             Self::Dead(rest) => write!(f, "{PREFIX}.dead.{rest}"),
@@ -108,7 +108,10 @@ impl FromStr for Subject {
             "leave" => pair().map(|(p, w)| Self::Leave(p, w))?,
             "cfg" => Self::Config(rest.parse().map_err(|e| InvalidSubject::Config(text.to_owned(), e))?),
             "block" => pair().map(|(p, hash)| Self::Block(p, hash.to_string()))?,
-            "template" => Self::Template(pool(rest)?),
+            "template" => {
+                let (p, job) = rest.split_once('.').ok_or_else(unknown)?;
+                Self::Template(pool(p)?, JobId::new(job).map_err(invalid)?)
+            }
             "chain" => Self::Chain(pool(rest)?),
             "ledger" => Self::Ledger(pool(rest)?),
             "dead" => Self::Dead(rest.to_owned()),
@@ -192,7 +195,7 @@ mod tests {
             Subject::Config(ConfigKey::Pool(p.clone())),
             Subject::Config(ConfigKey::Node(w.clone())),
             Subject::Block(p.clone(), "ab".repeat(32)),
-            Subject::Template(p.clone()),
+            Subject::Template(p.clone(), JobId::new("0a").unwrap()),
             Subject::Chain(p.clone()),
             Subject::Ledger(p),
             Subject::Dead("share.main.w-1".into()),

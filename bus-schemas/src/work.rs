@@ -1,9 +1,10 @@
 //! What a job ranges over, and how a slot becomes headers. Both sides use this one piece of code: the worker to
 //! build what it searches, the coordinator to rebuild what a share claims.
 //!
-//! The extranonce of every header is `farm | epoch | slot | roll` ([`Extranonce`]). The owner's epoch is inside
-//! the header, so two coordinators of different terms can never issue the same header; the slot is inside the
-//! header or fixes the nonce range, so two workers never search the same one.
+//! The extranonce of every header is `farm | epoch | slot | job | roll` ([`Extranonce`]). The owner's epoch is inside
+//! the header, so two coordinators of different terms can never issue the same header; so is the job's number, so
+//! a finding belongs to one job alone; the slot is inside the header or fixes the nonce range, so two workers
+//! never search the same one.
 
 use crate::{
     blob::{Blob, Hash32},
@@ -44,8 +45,10 @@ pub struct Extranonce {
     pub epoch: u32,
     /// The worker's slot; zero in [`SearchMode::SharedBlock`].
     pub slot: u16,
+    /// Lower 32 bits of the job's sequence.
+    pub job: u32,
     /// Counter that the slot's holder advances when its nonces are used up.
-    pub roll: u64,
+    pub roll: u32,
 }
 
 impl Extranonce {
@@ -55,7 +58,8 @@ impl Extranonce {
         out[..4].copy_from_slice(&self.farm.to_be_bytes());
         out[4..8].copy_from_slice(&self.epoch.to_be_bytes());
         out[8..10].copy_from_slice(&self.slot.to_be_bytes());
-        out[10..].copy_from_slice(&self.roll.to_be_bytes());
+        out[10..14].copy_from_slice(&self.job.to_be_bytes());
+        out[14..].copy_from_slice(&self.roll.to_be_bytes());
         out
     }
 }
@@ -232,8 +236,8 @@ mod tests {
         }
 
         #[test]
-        fn extranonces_differ_when_any_field_differs(a: (u32, u32, u16, u64), b: (u32, u32, u16, u64)) {
-            let make = |(farm, epoch, slot, roll)| Extranonce { farm, epoch, slot, roll }.to_bytes();
+        fn extranonces_differ_when_any_field_differs(a: (u32, u32, u16, u32, u32), b: (u32, u32, u16, u32, u32)) {
+            let make = |(farm, epoch, slot, job, roll)| Extranonce { farm, epoch, slot, job, roll }.to_bytes();
             prop_assert_eq!(a == b, make(a) == make(b));
         }
     }
@@ -262,7 +266,7 @@ mod tests {
             min_time: 0,
             max_time: u32::MAX,
         };
-        let extranonce = Extranonce { farm: 1, epoch: 2, slot: 3, roll: 4 };
+        let extranonce = Extranonce { farm: 1, epoch: 2, slot: 3, job: 4, roll: 5 };
         let mut header = work.header(extranonce, 1, 1_231_006_505, 2_083_236_893);
         let mut pair = sha256d(&work.coinbase(extranonce)).to_vec();
         pair.extend([7; 32]);
