@@ -1,0 +1,53 @@
+# `make` alone lists the targets. Each does its own set-up; what it fetches lies in .parts/, what it builds in target/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint parts deny bench-share fuzz clean
+
+# One place each for what a person may choose:  make run CHAIN=litecoin FOR=60s
+CHAIN ?= embedded
+FOR ?=
+QUICK ?=
+FUZZ_TARGET ?=
+FUZZ_SECONDS ?= 60
+
+install := tests/parts/install.sh
+cargo_tools := $(CURDIR)/.parts/cargo
+parts_of_embedded := nats-server
+parts_of_bitcoin := nats-server btcd
+parts_of_litecoin := nats-server litecoind
+parts_of_run = $(or $(parts_of_$(CHAIN)),$(error CHAIN=$(CHAIN) is unknown: embedded, bitcoin or litecoin))
+# Tests of a part that could not be had; a test names the parts it needs (nats_cli for nats-cli).
+skip = $(foreach part,$(shell ls .parts/missing 2>/dev/null),--skip $(subst -,_,$(part)))
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin, FOR=30s ends it by itself)
+	@$(install) $(parts_of_run) nats-cli
+	cargo run --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
+
+test: parts lint ## everything a change must pass: parts, lint, all tests
+	cargo test --workspace $(if $(skip),-- $(skip))
+
+lint: ## formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+parts: ## install the real components that the tests run against into .parts/
+	@$(install) nats-server nats-cli btcd litecoind
+
+deny: ## check licences, sources, duplicates and advisories (fetches the advisory database)
+	@source tests/parts/versions.env; cargo install --quiet --locked --root $(cargo_tools) cargo-deny@$$CARGO_DENY_VERSION
+	$(cargo_tools)/bin/cargo-deny --workspace check
+
+bench-share: ## shares judged and credited a second (QUICK=1 for a rough answer)
+	@$(install) nats-server
+	cargo run --release --package dcmf-system-tests --bin bench-share -- $(if $(QUICK),--quick)
+
+fuzz: ## fuzz the decoders of the bus (nightly Rust and cargo-fuzz; FUZZ_TARGET=, FUZZ_SECONDS=)
+	cd bus-schemas && for target in $(or $(FUZZ_TARGET),$$(cargo +nightly fuzz list)); do \
+	    cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); done
+
+clean: ## remove everything built, fetched or written by a run
+	rm -rf target .parts .run

@@ -1,0 +1,40 @@
+# Sourced by the script of each part: where parts lie, and whether the one at hand is new enough.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+parts=$(cd "$here/../.." && pwd)/.parts
+bin=$parts/bin
+source "$here/versions.env"
+mkdir -p "$bin"
+
+# version_of PROGRAM: the first dotted number it prints for --version; nothing if it does not run.
+version_of() { { "$1" --version 2>/dev/null || true; } | grep -oE '[0-9]+(\.[0-9]+)+' | sed -n 1p || true; }
+
+# at_least VERSION OLDEST
+at_least() { [[ -n $1 && $(printf '%s\n' "$2" "$1" | sort -V | sed -n 1p) == "$2" ]]; }
+
+# have NAME OLDEST [PROGRAM…]: true when one of the PROGRAMs, NAME on PATH or .parts/bin/NAME is new enough;
+# .parts/bin/NAME then is that one, so everything else looks in .parts/bin only.
+have() {
+    local name=$1 oldest=$2 program
+    shift 2
+    for program in "$@" "$(type -P "$name" || true)"; do
+        [[ -x $program && ! $program -ef $bin/$name ]] || continue
+        if at_least "$(version_of "$program")" "$oldest"; then
+            ln -sfn "$program" "$bin/$name"
+            return
+        fi
+    done
+    [[ -x $bin/$name ]] && at_least "$(version_of "$bin/$name")" "$oldest"
+}
+
+# need PROGRAM WHY: stops with what to do when PROGRAM is not on PATH.
+need() { type -P "$1" >/dev/null || { echo "$1 is not on PATH: $2" >&2; exit 1; }; }
+
+# go_tool FOLDER NAME PACKAGE: builds PACKAGE as pinned by FOLDER/go.mod and go.sum.
+go_tool() {
+    need go "install Go 1.25 or newer, or put $2 on PATH"
+    rm -f "$bin/$2" # never write through a link into the user's own program
+    (cd "$here/$1" && go build -trimpath -o "$bin/$2" "$3") ||
+        { echo "go build $3 failed: is the Go module proxy reachable (go env GOPROXY)?" >&2; exit 1; }
+}

@@ -1,0 +1,46 @@
+//! The system tests' harness: real parts as processes of one's own, on loopback, on free ports, gone when dropped.
+//!
+//! The same modules start the parts of `make run`. Nothing here imitates a part.
+
+pub mod btcd;
+pub mod chain_node;
+pub mod folder;
+pub mod litecoind;
+pub mod nats_server;
+pub mod parts;
+pub mod ports;
+pub mod process;
+pub mod rpc;
+pub mod wait;
+
+/// Why a part of the harness could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum HarnessError {
+    /// A component is not installed.
+    #[error(transparent)]
+    Part(#[from] parts::PartMissing),
+    /// A process could not be started, watched or ended.
+    #[error(transparent)]
+    Process(#[from] process::ProcessError),
+    /// Something that was waited for did not happen.
+    #[error(transparent)]
+    Overdue(#[from] wait::Overdue),
+    /// A node did not answer a call as wanted.
+    #[error(transparent)]
+    Rpc(#[from] rpc::RpcError),
+    /// A folder, file or port of the harness could not be had.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, to what.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl HarnessError {
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        |source| Self::Io { what, source }
+    }
+}

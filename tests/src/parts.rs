@@ -1,0 +1,51 @@
+//! Where the real components lie. `tests/parts/install.sh` alone decides which program is new enough (one on PATH, or
+//! the pinned version it installs) and leaves it in `.parts/bin`; so here is only one place to look.
+
+use std::path::{Path, PathBuf};
+
+/// A real component that tests and `make run` start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The message server.
+    NatsServer,
+    /// The `nats` command line program.
+    NatsCli,
+    /// A Bitcoin node in Go.
+    Btcd,
+    /// The Litecoin node.
+    Litecoind,
+}
+
+/// A component that is not installed.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} is not installed at {path}: run `make parts`")]
+pub struct PartMissing {
+    /// The program's file name.
+    pub program: &'static str,
+    /// Where it was looked for.
+    pub path: PathBuf,
+}
+
+impl Part {
+    /// The program's file name.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::NatsServer => "nats-server",
+            Self::NatsCli => "nats",
+            Self::Btcd => "btcd",
+            Self::Litecoind => "litecoind",
+        }
+    }
+
+    /// The program to start, or what to do to get it.
+    pub fn locate(self) -> Result<PathBuf, PartMissing> {
+        let path = repository().join(".parts/bin").join(self.program());
+        if path.is_file() { Ok(path) } else { Err(PartMissing { program: self.program(), path }) }
+    }
+}
+
+/// The root of this checkout.
+pub fn repository() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}

@@ -1,0 +1,93 @@
+//! JSON-RPC to a node, as much as tests ask of it. The product has its own client with its own limits.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long one call may take; generating hundreds of blocks is the slowest.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A node's refusal to do a call, or no answer at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RpcError {
+    /// The node refused.
+    #[error("{method} refused by the node: {message} (code {code})")]
+    Refused {
+        /// The method called.
+        method: String,
+        /// The node's error code.
+        code: i64,
+        /// The node's words.
+        message: String,
+    },
+    /// The node did not answer.
+    #[error("{method}: {source}")]
+    Transport {
+        /// The method called.
+        method: String,
+        /// What went wrong on the way.
+        source: reqwest::Error,
+    },
+    /// The answer has another shape than asked for.
+    #[error("{method} answered something else than expected: {source}")]
+    Shape {
+        /// The method called.
+        method: String,
+        /// What did not fit.
+        source: serde_json::Error,
+    },
+}
+
+/// A node's JSON-RPC over HTTP with a name and a password.
+#[derive(Debug, Clone)]
+pub struct Rpc {
+    /// `http://127.0.0.1:<port>`.
+    pub url: String,
+    /// The user's name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    client: reqwest::Client,
+}
+
+impl Rpc {
+    /// The node at `port` of loopback.
+    pub fn local(port: u16, user: &str, password: &str) -> Self {
+        let url = format!("http://127.0.0.1:{port}");
+        Self { url, user: user.to_owned(), password: password.to_owned(), client: reqwest::Client::new() }
+    }
+
+    /// Calls `method` with positional parameters, `json!([…])`.
+    pub async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, RpcError> {
+        let transport = |source| RpcError::Transport { method: method.to_owned(), source };
+        let body = json!({"jsonrpc": "1.0", "id": 1, "method": method, "params": params});
+        let request = self.client.post(&self.url).basic_auth(&self.user, Some(&self.password));
+        let answer = request.timeout(CALL_DEADLINE).json(&body).send().await.map_err(transport)?;
+        // Nodes send a refusal with status 500 and the reason in the body; a body that is no JSON says nothing.
+        let mut answer: Value = match answer.error_for_status_ref() {
+            Err(status) => answer.json().await.map_err(|_| transport(status))?,
+            Ok(_) => answer.json().await.map_err(transport)?,
+        };
+        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+            return Err(RpcError::Refused {
+                method: method.to_owned(),
+                code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
+                message: error.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            });
+        }
+        let result = answer.get_mut("result").map(Value::take).unwrap_or_default();
+        serde_json::from_value(result).map_err(|source| RpcError::Shape { method: method.to_owned(), source })
+    }
+
+    /// The height of the tip.
+    pub async fn height(&self) -> Result<u64, RpcError> {
+        self.call("getblockcount", json!([])).await
+    }
+
+    /// The block at `height`, as `getblock` describes it: `verbosity` 0 is its bytes in hex, 1 lists transaction ids, 2
+    /// holds the transactions.
+    pub async fn block_at(&self, height: u64, verbosity: u8) -> Result<Value, RpcError> {
+        let hash: String = self.call("getblockhash", json!([height])).await?;
+        self.call("getblock", json!([hash, verbosity])).await
+    }
+}
