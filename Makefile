@@ -39,7 +39,8 @@ parts: ## install the real components that the tests run against into .parts/
 
 deny: ## check licences, sources, duplicates and advisories (fetches the advisory database)
 	@source tests/parts/versions.env; cargo install --quiet --locked --root $(cargo_tools) cargo-deny@$$CARGO_DENY_VERSION
-	$(cargo_tools)/bin/cargo-deny --workspace check
+	$(cargo_tools)/bin/cargo-deny --workspace check --hide-inclusion-graph licenses bans sources
+	$(cargo_tools)/bin/cargo-deny --workspace check --hide-inclusion-graph advisories
 
 bench-share: ## shares judged and credited a second (QUICK=1 for a rough answer)
 	@$(install) nats-server

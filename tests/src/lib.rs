@@ -13,8 +13,10 @@ pub mod process;
 pub mod rpc;
 pub mod wait;
 
+use std::fmt;
+
 /// Why a part of the harness could not do its work.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum HarnessError {
     /// A component is not installed.
     #[error(transparent)]
@@ -36,6 +38,13 @@ pub enum HarnessError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// A test that unwraps prints this form, and should say what to do.
+impl fmt::Debug for HarnessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl HarnessError {

@@ -26,7 +26,8 @@ struct OpenPorts {
 /// What is special about a server; by default nothing is.
 #[derive(Debug, Default)]
 pub struct NatsOptions {
-    /// A configuration file; the harness's loopback address, ports and store folder win over it.
+    /// A configuration file. The harness's address and ports win over it; a relative `store_dir` belongs to the server's
+    /// folder, as does everything when it names none.
     pub config: Option<PathBuf>,
     /// A client port of one's choice instead of any free one.
     pub port: Option<u16>,
@@ -100,10 +101,18 @@ async fn launch(
     let [store, ports] = [folder.inner("jetstream")?, folder.inner("ports")?];
     let port = options.port.map_or_else(|| ANY_PORT.to_owned(), |port| port.to_string());
     let mut launch = Launch::new("nats-server", Part::NatsServer.locate()?, folder.path())
-        .args(["--addr", "127.0.0.1", "--port", &port, "--http_port", ANY_PORT, "--jetstream", "--store_dir"])
-        .args([store.as_os_str(), "--ports_file_dir".as_ref(), ports.as_os_str()]);
+        .args(["--addr", "127.0.0.1", "--port", &port, "--http_port", ANY_PORT, "--jetstream"])
+        .args(["--ports_file_dir".as_ref(), ports.as_os_str()])
+        .current_dir(folder.path());
+    let mut names_store = false;
     if let Some(config) = &options.config {
-        launch = launch.args(["--config".as_ref(), config.as_os_str()]);
+        let reading = || HarnessError::io(format!("reading {}", config.display()));
+        // The server refuses a store folder that is named twice.
+        names_store = std::fs::read_to_string(config).map_err(reading())?.contains("store_dir");
+        launch = launch.args(["--config".into(), std::path::absolute(config).map_err(reading())?]);
+    }
+    if !names_store {
+        launch = launch.args(["--store_dir".as_ref(), store.as_os_str()]);
     }
     let mut process = launch.start()?;
     let file = ports.join(format!("nats-server_{}.ports", process.id()));

@@ -1,6 +1,7 @@
 //! Where the real components lie. `tests/parts/install.sh` alone decides which program is new enough (one on PATH, or
 //! the pinned version it installs) and leaves it in `.parts/bin`; so here is only one place to look.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A real component that tests and `make run` start.
@@ -17,13 +18,20 @@ pub enum Part {
 }
 
 /// A component that is not installed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{program} is not installed at {path}: run `make parts`")]
 pub struct PartMissing {
     /// The program's file name.
     pub program: &'static str,
     /// Where it was looked for.
     pub path: PathBuf,
+}
+
+/// A test that unwraps prints this form, and should say what to do.
+impl fmt::Debug for PartMissing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl Part {

@@ -68,6 +68,7 @@ pub struct Launch {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    folder: Option<PathBuf>,
     log: PathBuf,
 }
 
@@ -76,7 +77,14 @@ impl Launch {
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log_folder: &Path) -> Self {
         let name = name.into();
         let log = log_folder.join(format!("{name}.log"));
-        Self { name, program: program.into(), arguments: Vec::new(), environment: Vec::new(), log }
+        Self {
+            name,
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: None,
+            log,
+        }
     }
 
     /// Adds arguments.
@@ -88,6 +96,12 @@ impl Launch {
     /// Sets a variable of the environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets the folder it works in, to which its relative paths belong; without, it is that of the caller.
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
         self
     }
 
@@ -105,6 +119,9 @@ impl Launch {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stderr(log.try_clone().map_err(start)?).stdout(log);
         command.process_group(0);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         let child = spawn_from_lasting_thread(command).map_err(start)?;
         Ok(Process { launch: self.clone(), child, ended: None })
     }

@@ -133,10 +133,11 @@ async fn a_nats_server_takes_a_configuration_file_and_says_why_it_refuses_one() 
     let config = folder.path().join("server.conf");
     let options = || NatsOptions { config: Some(config.clone()), port: None };
 
-    std::fs::write(&config, "server_name: named\nmax_payload: 4096\n").unwrap();
+    std::fs::write(&config, "server_name: named\nmax_payload: 4096\njetstream { store_dir: own }\n").unwrap();
     let server = NatsServer::start_in(RunFolder::temporary().unwrap(), options()).await.unwrap();
     let info = async_nats::connect(server.url()).await.unwrap().server_info();
     assert_eq!((info.server_name.as_str(), info.max_payload), ("named", 4096));
+    assert!(server.folder().join("own").is_dir(), "its store lies in its folder");
 
     std::fs::write(&config, "max_payload: many\n").unwrap();
     let refused = NatsServer::start_in(RunFolder::temporary().unwrap(), options()).await.unwrap_err();
