@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint parts deny bench-share fuzz clean
+.PHONY: help run test test-knots lint parts deny bench-share fuzz clean
 
 # One place each for what a person may choose:  make run CHAIN=litecoin FOR=60s
 CHAIN ?= embedded
@@ -17,8 +17,9 @@ parts_of_embedded := nats-server
 parts_of_bitcoin := nats-server btcd
 parts_of_litecoin := nats-server litecoind
 parts_of_run = $(or $(parts_of_$(CHAIN)),$(error CHAIN=$(CHAIN) is unknown: embedded, bitcoin or litecoin))
-# Tests of a part that could not be had; a test names the parts it needs (nats_cli for nats-cli).
-skip = $(foreach part,$(shell ls .parts/missing 2>/dev/null),--skip $(subst -,_,$(part)))
+# Tests of a part that is not there; the name of a test holds the parts that it needs (nats_cli for nats-cli).
+skip = $(foreach part,$(shell ls .parts/missing 2>/dev/null),--skip $(subst -,_,$(part))) \
+    $(if $(wildcard .parts/bin/bitcoind),,--skip bitcoin_knots)
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,7 +29,12 @@ run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin, FOR=30s
 	cargo run --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
 
 test: parts lint ## everything a change must pass: parts, lint, all tests
-	cargo test --workspace $(if $(skip),-- $(skip))
+	cargo test --workspace $(if $(strip $(skip)),-- $(strip $(skip)))
+	@for part in $(subst --skip,,$(skip)); do echo "!!! NOT RUN for want of a part: tests named *$$part* (make parts test-knots)"; done
+
+test-knots: ## the tests against Bitcoin Knots, from Debian sid (make test runs them too once it is installed)
+	@$(install) nats-server btcd bitcoin-knots
+	cargo test --workspace -- bitcoin_knots
 
 lint: ## formatting and clippy, warnings denied
 	cargo fmt --all --check

@@ -8,15 +8,13 @@ for program in apt-get dpkg-deb; do
 done
 
 apt=$parts/apt root=$parts/litecoin
-rm -rf "$root"
+rm -rf "$root" "$apt/archives" # so that only this package and its missing libraries are unpacked
 mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/cache" "$root"
 apt_get() {
     apt-get -qq -c "$here/apt.conf" -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
         -o Dir::Cache::archives="$apt/archives" -o APT::Sandbox::User="$(id -un)" "$@"
 }
 apt_get update || { echo "apt-get update failed: is the Debian archive reachable?" >&2; exit 1; }
-# An empty archive folder beforehand: only this package and its missing libraries are unpacked.
-find "$apt/archives" -name '*.deb' -delete
 apt_get install --download-only --yes --no-install-recommends litecoind ||
     { echo "apt has no litecoind $LITECOIND_VERSION: is the archive reachable, and is it Debian 12's main one?" >&2; exit 1; }
 for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done

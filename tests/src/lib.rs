@@ -2,6 +2,7 @@
 //!
 //! The same modules start the parts of `make run`. Nothing here imitates a part.
 
+pub mod bitcoin_knots;
 pub mod btcd;
 pub mod chain_node;
 pub mod folder;

@@ -15,16 +15,20 @@ pub enum Part {
     Btcd,
     /// The Litecoin node.
     Litecoind,
+    /// A second Bitcoin node; installed by `make test-knots` only.
+    BitcoinKnots,
 }
 
 /// A component that is not installed.
 #[derive(thiserror::Error)]
-#[error("{program} is not installed at {path}: run `make parts`")]
+#[error("{program} is not installed at {path}: run `make {target}`")]
 pub struct PartMissing {
     /// The program's file name.
     pub program: &'static str,
     /// Where it was looked for.
     pub path: PathBuf,
+    /// The target of the Makefile that installs it.
+    pub target: &'static str,
 }
 
 /// A test that unwraps prints this form, and should say what to do.
@@ -42,13 +46,15 @@ impl Part {
             Self::NatsCli => "nats",
             Self::Btcd => "btcd",
             Self::Litecoind => "litecoind",
+            Self::BitcoinKnots => "bitcoind",
         }
     }
 
     /// The program to start, or what to do to get it.
     pub fn locate(self) -> Result<PathBuf, PartMissing> {
         let path = repository().join(".parts/bin").join(self.program());
-        if path.is_file() { Ok(path) } else { Err(PartMissing { program: self.program(), path }) }
+        let target = if self == Self::BitcoinKnots { "test-knots" } else { "parts" };
+        if path.is_file() { Ok(path) } else { Err(PartMissing { program: self.program(), path, target }) }
     }
 }
 

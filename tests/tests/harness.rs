@@ -12,7 +12,7 @@ use std::time::Duration;
 use system_tests::folder::RunFolder;
 use system_tests::nats_server::{NatsOptions, NatsServer};
 use system_tests::process::{Launch, Process, ProcessError};
-use system_tests::{HarnessError, btcd, litecoind, wait};
+use system_tests::{HarnessError, bitcoin_knots, btcd, litecoind, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -154,6 +154,20 @@ async fn btcd_hands_out_a_template_of_real_difficulty_and_survives_a_kill() {
     pair.first.start_again().await.unwrap();
     let genesis = pair.first.rpc.block_at(0, 1).await.unwrap();
     assert_eq!(template["previousblockhash"], genesis["hash"]);
+}
+
+#[tokio::test]
+async fn bitcoin_knots_and_btcd_agree_on_the_signet() {
+    let mut knots = bitcoin_knots::start(RunFolder::temporary().unwrap()).await.unwrap();
+    let mut btcd = btcd::start(RunFolder::temporary().unwrap(), btcd::ANY_MINING_ADDRESS).await.unwrap();
+    let of_knots = knots.first.template(&bitcoin_knots::RULES).await.unwrap();
+    let of_btcd = btcd.first.template(&["segwit"]).await.unwrap();
+    for field in ["previousblockhash", "bits", "height", "coinbasevalue"] {
+        assert!(
+            !of_knots[field].is_null() && of_knots[field] == of_btcd[field],
+            "{field}: {of_knots} {of_btcd}"
+        );
+    }
 }
 
 #[tokio::test]
