@@ -1,1 +1,28 @@
-//! The decisions of a coordinator: pure, without clock, randomness or I/O
+//! The decisions of a coordinator. Pure: no clock, no randomness, no async, no I/O.
+//!
+//! [`Coordinator::handle`] takes one [`Input`] and the time, and never fails on remote input: a bad message becomes
+//! a typed refusal, counted and told in an event. [`Coordinator::next_effect`] is drained by the shell,
+//! [`Coordinator::next_deadline`] says when to come back with [`Input::Tick`]. The two enums together are the
+//! table of contents of the program.
+
+mod coordinator;
+mod effect;
+mod input;
+pub mod ownership;
+pub mod pool;
+mod registry;
+mod time;
+
+pub use coordinator::Coordinator;
+pub use effect::{BlockDuty, Effect, FoundTask, JudgeTask, PoolEffect};
+pub use input::{
+    ArrivedFound, ArrivedShare, BlockAnswer, Input, JudgedFound, JudgedShare, LeaseInput, PoolInput,
+    Recovered, Template, Verdict,
+};
+pub use registry::{Applied, Registry};
+pub use time::{MonoMs, Now};
+
+/// Most pools of one farm.
+pub const MAX_POOLS: usize = 256;
+/// Most nodes with a configuration of their own.
+pub const MAX_NODES: usize = 100_000;

@@ -1,0 +1,335 @@
+//! The coordinator: configurations, ownership, and the pools that are owned.
+
+use crate::{
+    effect::Effect,
+    input::{Input, LeaseInput, Recovered},
+    ownership::{Duty, Ownership},
+    pool::{Ask, Pool},
+    registry::{Applied, Registry},
+    time::{MonoMs, Now},
+};
+use bus_schemas::{
+    CoordinatorId, PoolId, WorkerId,
+    command::{FarmStatus, Membership, PoolStatus, PoolView},
+    event::{Event, EventData},
+    job::Job,
+    member::Role,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Time between two publications of a pool's status, milliseconds.
+pub const STATUS_INTERVAL_MS: u64 = 1_000;
+
+/// One configured pool.
+#[derive(Debug)]
+struct Slot {
+    ownership: Ownership,
+    pool: Option<Box<Pool>>,
+    status_at: MonoMs,
+}
+
+/// See the crate's documentation.
+#[derive(Debug)]
+pub struct Coordinator {
+    id: CoordinatorId,
+    farm: u32,
+    /// Makes the ids of events unique over the lives of this process.
+    session: String,
+    events: u64,
+    registry: Registry,
+    configured: bool,
+    ending: bool,
+    slots: BTreeMap<PoolId, Slot>,
+    effects: VecDeque<Effect>,
+}
+
+impl Coordinator {
+    /// A coordinator that owns nothing yet. `session` must differ from that of every other process of this id.
+    pub fn new(id: CoordinatorId, farm: u32, session: impl Into<String>) -> Self {
+        Self {
+            id,
+            farm,
+            session: session.into(),
+            events: 0,
+            registry: Registry::default(),
+            configured: false,
+            ending: false,
+            slots: BTreeMap::new(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes an input; never fails.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Config { key, revision, value } => self.configure(&key, revision, value.as_deref(), now),
+            Input::ConfigComplete => self.configured = true,
+            Input::Lease(pool, lease) => {
+                let duty = self.slots.get_mut(&pool).map(|s| s.ownership.handle(lease, now.mono));
+                self.do_duty(&pool, duty.unwrap_or(Duty::Nothing), now);
+                if let (LeaseInput::Acquired { epoch, .. }, false) = (lease, self.owns_under(&pool, lease)) {
+                    self.effects.push_back(Effect::ReleaseLease(pool, epoch));
+                }
+            }
+            Input::Recovered(pool, epoch, found) => self.recovered(pool, epoch, *found, now),
+            Input::Pool(id, epoch, input) => {
+                if let Some(pool) = self.owned(&id, epoch) {
+                    pool.handle(input, now);
+                    self.collect(&id, now);
+                }
+            }
+            Input::Tick => {}
+            Input::Shutdown => self.shut_down(now),
+        }
+        self.tick(now);
+    }
+
+    /// The next thing to do, `None` when all is done.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Input::Tick`] is wanted.
+    pub fn next_deadline(&self) -> Option<MonoMs> {
+        if !self.configured || self.ending {
+            return None;
+        }
+        let slots = self.slots.values();
+        slots
+            .flat_map(|s| [s.ownership.deadline(), s.pool.as_ref().map(|p| p.deadline().min(s.status_at))])
+            .flatten()
+            .min()
+    }
+
+    /// The configurations in force.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Whether the owned pool takes another batch of shares.
+    pub fn has_room(&self, pool: &PoolId, epoch: u64) -> bool {
+        self.slots
+            .get(pool)
+            .filter(|s| s.ownership.epoch() == Some(epoch))
+            .and_then(|s| s.pool.as_ref())
+            .is_none_or(|p| p.has_room())
+    }
+
+    fn owned(&mut self, pool: &PoolId, epoch: u64) -> Option<&mut Pool> {
+        let slot = self.slots.get_mut(pool)?;
+        if slot.ownership.epoch() != Some(epoch) {
+            return None;
+        }
+        slot.pool.as_deref_mut()
+    }
+
+    fn owns_under(&self, pool: &PoolId, lease: LeaseInput) -> bool {
+        let epoch = self.slots.get(pool).and_then(|s| s.ownership.epoch());
+        matches!(lease, LeaseInput::Acquired { epoch: e, .. } if epoch == Some(e))
+    }
+
+    fn configure(&mut self, key: &str, revision: u64, value: Option<&[u8]>, now: Now) {
+        let (applied, event) = self.registry.apply(key, revision, value);
+        let pool = match &applied {
+            Applied::Pool(pool) | Applied::PoolRemoved(pool) => Some(pool.clone()),
+            _ => None,
+        };
+        // What was in force before this process began is no news.
+        let news = self.configured || matches!(event, Some(EventData::ConfigRefused { .. }));
+        if let Some(event) = event.filter(|_| news) {
+            // Every coordinator sees the edit; an id made of key and revision makes their events one.
+            let id = format!("config-{key}-{revision}");
+            self.publish(id, pool.as_ref(), event, now);
+        }
+        match applied {
+            Applied::Pool(id) => self.configure_pool(id, now),
+            Applied::PoolRemoved(id) => {
+                if let Some(slot) = self.slots.remove(&id) {
+                    self.release(&id, &slot, "the pool was deleted", now);
+                }
+            }
+            Applied::Node(_) => {
+                let pinned = self.pinned();
+                for id in self.slots.keys().cloned().collect::<Vec<_>>() {
+                    if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
+                        pool.pin(pinned.clone(), now);
+                        self.collect(&id, now);
+                    }
+                }
+            }
+            Applied::Nothing => {}
+        }
+    }
+
+    fn configure_pool(&mut self, id: PoolId, now: Now) {
+        let Some(config) = self.registry.pool(&id).map(|(_, c)| c.clone()) else { return };
+        let slot = self.slots.entry(id.clone()).or_insert_with(|| Slot {
+            ownership: Ownership::new(now.mono),
+            pool: None,
+            status_at: now.mono,
+        });
+        if let (Some(pool), Some(epoch)) = (&mut slot.pool, slot.ownership.epoch()) {
+            if pool.configure(config.clone(), now) {
+                self.effects.push_back(Effect::RestartSource(id.clone(), epoch, Box::new(config)));
+            }
+            self.collect(&id, now);
+        }
+    }
+
+    fn pinned(&self) -> BTreeMap<WorkerId, Role> {
+        self.registry.nodes().filter_map(|(id, _, c)| c.role.map(|r| (id.clone(), r))).collect()
+    }
+
+    fn recovered(&mut self, id: PoolId, epoch: u64, found: Recovered, now: Now) {
+        let pinned = self.pinned();
+        let config = self.registry.pool(&id).map(|(_, c)| c.clone());
+        let (Some(slot), Some(config)) = (self.slots.get_mut(&id), config) else { return };
+        if slot.ownership.epoch() != Some(epoch) || slot.pool.is_some() {
+            return;
+        }
+        let mut pool = Pool::new(id.clone(), epoch, self.farm, config.clone(), found, now);
+        pool.pin(pinned, now);
+        let shares_after = pool.shares_after();
+        slot.pool = Some(Box::new(pool));
+        slot.status_at = now.mono;
+        self.effects.push_back(Effect::StartPool {
+            pool: id.clone(),
+            epoch,
+            shares_after,
+            config: Box::new(config),
+        });
+        let owned = EventData::PoolOwned { coordinator: self.id.clone(), epoch };
+        self.publish_numbered(Some(&id), owned, now);
+        self.collect(&id, now);
+    }
+
+    fn do_duty(&mut self, id: &PoolId, duty: Duty, now: Now) {
+        match duty {
+            Duty::Nothing => {}
+            Duty::Acquire => self.effects.push_back(Effect::AcquireLease(id.clone())),
+            Duty::Renew(epoch) => self.effects.push_back(Effect::RenewLease(id.clone(), epoch)),
+            Duty::Begin(epoch) => self.effects.push_back(Effect::Recover(id.clone(), epoch)),
+            Duty::End(epoch) => {
+                if let Some(slot) = self.slots.get_mut(id) {
+                    slot.pool = None;
+                }
+                self.effects.push_back(Effect::StopPool(id.clone(), epoch));
+                let reason = "the lease was not renewed in time or another owner wrote".to_owned();
+                let event = EventData::PoolDisowned { coordinator: self.id.clone(), epoch, reason };
+                self.publish_numbered(Some(id), event, now);
+            }
+        }
+    }
+
+    fn release(&mut self, id: &PoolId, slot: &Slot, reason: &str, now: Now) {
+        let Some(epoch) = slot.ownership.epoch() else { return };
+        self.effects.push_back(Effect::StopPool(id.clone(), epoch));
+        self.effects.push_back(Effect::ReleaseLease(id.clone(), epoch));
+        let event =
+            EventData::PoolDisowned { coordinator: self.id.clone(), epoch, reason: reason.to_owned() };
+        self.publish_numbered(Some(id), event, now);
+    }
+
+    fn shut_down(&mut self, now: Now) {
+        if std::mem::replace(&mut self.ending, true) {
+            return;
+        }
+        for (id, slot) in std::mem::take(&mut self.slots) {
+            self.release(&id, &slot, "the coordinator was shut down", now);
+        }
+        self.effects.push_back(Effect::Exit);
+    }
+
+    fn tick(&mut self, now: Now) {
+        if !self.configured || self.ending {
+            return;
+        }
+        let due = |s: &Slot| {
+            let pool = s.pool.as_ref().map(|p| p.deadline().min(s.status_at));
+            [s.ownership.deadline(), pool].into_iter().flatten().any(|at| now.mono >= at)
+        };
+        let due: Vec<_> = self.slots.iter().filter(|(_, s)| due(s)).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            let duty = self.slots.get_mut(&id).map(|s| s.ownership.tick(now.mono));
+            self.do_duty(&id, duty.unwrap_or(Duty::Nothing), now);
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let Some(pool) = slot.pool.as_mut() else { continue };
+            if now.mono >= pool.deadline() {
+                pool.tick(now);
+            }
+            if now.mono >= slot.status_at {
+                slot.status_at = now.mono.plus(STATUS_INTERVAL_MS);
+                let status = Box::new(pool.status(&self.id));
+                self.effects.push_back(Effect::PublishStatus(id.clone(), status));
+            }
+            self.collect(&id, now);
+        }
+    }
+
+    /// Hands on what a pool asked for.
+    fn collect(&mut self, id: &PoolId, now: Now) {
+        loop {
+            let Some(slot) = self.slots.get_mut(id) else { return };
+            let (Some(epoch), Some(pool)) = (slot.ownership.epoch(), slot.pool.as_mut()) else { return };
+            match pool.next_ask() {
+                Some(Ask::Effect(effect)) => self.effects.push_back(Effect::Pool(id.clone(), epoch, effect)),
+                Some(Ask::Event(event)) => self.publish_numbered(Some(id), event, now),
+                None => return,
+            }
+        }
+    }
+
+    fn publish_numbered(&mut self, pool: Option<&PoolId>, event: EventData, now: Now) {
+        self.events += 1;
+        let id = format!("{}-{}", self.session, self.events);
+        self.publish(id, pool, event, now);
+    }
+
+    fn publish(&mut self, id: String, pool: Option<&PoolId>, event: EventData, now: Now) {
+        let event = Event::new(&self.id, id, pool, now.wall, event);
+        self.effects.push_back(Effect::PublishEvent(Box::new(event)));
+    }
+
+    /// How the pools run that this coordinator owns.
+    pub fn statuses(&self) -> impl Iterator<Item = (&PoolId, PoolStatus)> {
+        self.slots.iter().filter_map(|(id, s)| Some((id, s.pool.as_ref()?.status(&self.id))))
+    }
+
+    /// The current job of an owned pool.
+    pub fn job(&self, pool: &PoolId) -> Option<&Arc<Job>> {
+        self.slots.get(pool)?.pool.as_ref()?.job()
+    }
+
+    /// Every member of an owned pool, for people.
+    pub fn memberships(&self) -> impl Iterator<Item = (&WorkerId, Membership)> {
+        self.slots.values().filter_map(|s| s.pool.as_ref()).flat_map(|p| p.memberships())
+    }
+
+    /// The farm as this coordinator sees it; `elsewhere` gives the status of pools that others own.
+    pub fn farm_status(
+        &self,
+        version: &str,
+        elsewhere: impl Fn(&PoolId) -> Option<PoolStatus>,
+    ) -> FarmStatus {
+        let own: BTreeMap<_, _> = self.statuses().collect();
+        let view = |(pool, revision, config): (&PoolId, u64, &bus_schemas::config::PoolConfig)| PoolView {
+            pool: pool.clone(),
+            revision,
+            config: config.clone(),
+            status: own.get(pool).cloned().or_else(|| elsewhere(pool)),
+        };
+        FarmStatus {
+            coordinator: self.id.clone(),
+            version: version.to_owned(),
+            pools: self.registry.pools().map(view).collect(),
+        }
+    }
+
+    /// Every named invariant of every owned pool; tests and simulations call it after each step.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.slots.values().filter_map(|s| s.pool.as_ref()).try_for_each(|p| p.check())
+    }
+}

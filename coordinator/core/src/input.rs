@@ -1,0 +1,205 @@
+//! Everything that can happen to a coordinator.
+
+use crate::time::MonoMs;
+use bus_schemas::{
+    AlgorithmId, Blob, Hash32, JobId, PoolId, Target, TimestampMs, WorkerId,
+    block::BlockState,
+    heartbeat::Heartbeat,
+    job::{Job, WorkUnit},
+    ledger::LedgerRecord,
+    member::{JoinRequest, Leave, Member},
+    share::Share,
+};
+
+/// Everything that can happen.
+#[derive(Debug)]
+pub enum Input {
+    /// An entry of the bucket of configurations, or its deletion.
+    Config {
+        /// The key as it stands in the bucket.
+        key: String,
+        /// Its revision.
+        revision: u64,
+        /// The JSON, `None` when deleted.
+        value: Option<Vec<u8>>,
+    },
+    /// Every configuration that the bucket held has been given.
+    ConfigComplete,
+    /// News of a pool's lease.
+    Lease(PoolId, LeaseInput),
+    /// What JetStream holds of a pool, read after its lease was taken.
+    Recovered(PoolId, u64, Box<Recovered>),
+    /// Something happened in a pool that is owned under this epoch; of another epoch it is dropped.
+    Pool(PoolId, u64, PoolInput),
+    /// The deadline has come.
+    Tick,
+    /// The process is asked to end.
+    Shutdown,
+}
+
+/// News of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseInput {
+    /// It is ours under this epoch, certainly until then.
+    Acquired {
+        /// The revision at which it was taken.
+        epoch: u64,
+        /// On the local clock, measured from before the request was sent.
+        held_until: MonoMs,
+    },
+    /// Another coordinator holds it, or the bus did not answer.
+    Unavailable,
+    /// Renewed, certainly until then.
+    Renewed {
+        /// On the local clock, measured from before the request was sent.
+        held_until: MonoMs,
+    },
+    /// It is certainly not ours any more, or something could not be written because another owner wrote.
+    Lost,
+}
+
+/// A pool as JetStream holds it.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Every kept version of every member's record, oldest first.
+    pub members: Vec<Member>,
+    /// The latest jobs, oldest first.
+    pub jobs: Vec<Job>,
+    /// The last ledger record.
+    pub ledger: Option<LedgerRecord>,
+    /// The last state of each block.
+    pub blocks: Vec<(Hash32, u64, WorkerId, BlockState)>,
+}
+
+/// What a job source offers to be searched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// The algorithm and its version.
+    pub algorithm: (AlgorithmId, u32),
+    /// What to search.
+    pub work: WorkUnit,
+    /// What a block must meet.
+    pub network_target: Target,
+    /// Height of the block.
+    pub height: u64,
+    /// What the source needs to make whole blocks of findings.
+    pub assembly: Blob,
+}
+
+/// Something happened in an owned pool.
+#[derive(Debug)]
+pub enum PoolInput {
+    /// The job source offers this from now on.
+    Template(Box<Template>),
+    /// The job source gives nothing.
+    SourceFailed(String),
+    /// The job was stored and sent.
+    JobPublished(JobId),
+    /// A worker asks to join; the answer carries the token.
+    Join {
+        /// Names the waiting request.
+        token: u64,
+        /// Who, as its subject says.
+        worker: WorkerId,
+        /// What it offers.
+        request: Box<JoinRequest>,
+    },
+    /// A worker goes.
+    Leave(WorkerId, Leave),
+    /// A worker lives.
+    Heartbeat(WorkerId, Box<Heartbeat>),
+    /// Shares in the order of the stream.
+    Shares(Vec<ArrivedShare>),
+    /// Judgements, in any order.
+    Judged(Vec<JudgedShare>),
+    /// A block candidate on its own lane.
+    Found(Box<ArrivedFound>),
+    /// A judgement of the block lane.
+    FoundJudged(JudgedFound),
+    /// A block's bytes are kept.
+    BlockStored(Hash32),
+    /// A block could not be put together; it is given up with this reason.
+    BlockUnusable(Hash32, String),
+    /// The job source answered for a block.
+    BlockAnswered(Hash32, BlockAnswer),
+    /// The ledger record with this number is stored.
+    LedgerAppended(u64),
+    /// A message could not be read and was put aside.
+    Undecodable {
+        /// Where it came from.
+        subject: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A message of the share stream.
+#[derive(Debug, Clone)]
+pub struct ArrivedShare {
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// When the stream stored it.
+    pub stored_at: TimestampMs,
+    /// Who sent it, as its subject says.
+    pub worker: WorkerId,
+    /// The share; `None` when its bytes were no share.
+    pub share: Option<Share>,
+}
+
+/// A message of the block lane.
+#[derive(Debug, Clone)]
+pub struct ArrivedFound {
+    /// Names the message for its acknowledgement.
+    pub token: u64,
+    /// When the stream stored it.
+    pub stored_at: TimestampMs,
+    /// Who sent it, as its subject says.
+    pub worker: WorkerId,
+    /// The finding.
+    pub share: Share,
+}
+
+/// What hashing said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The finding meets the target that was asked for.
+    Meets {
+        /// The block's hash in header order.
+        block_hash: Hash32,
+        /// Whether it meets the network target as well.
+        block: bool,
+    },
+    /// It does not.
+    Low,
+    /// The algorithm is not available here.
+    UnknownAlgorithm,
+}
+
+/// A judged share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgedShare {
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// What hashing said.
+    pub verdict: Verdict,
+}
+
+/// A judged block candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgedFound {
+    /// Its message.
+    pub token: u64,
+    /// What hashing said.
+    pub verdict: Verdict,
+}
+
+/// What the job source said of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlockAnswer {
+    /// Taken, or known already.
+    Accepted,
+    /// Valid, but another was first.
+    NotTip,
+    /// Refused.
+    Refused(String),
+}

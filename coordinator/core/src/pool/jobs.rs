@@ -1,0 +1,224 @@
+//! The pool's jobs: which is searched now, which are still judged, and what was already found under each.
+
+use crate::{
+    input::Template,
+    time::{MonoMs, Now},
+};
+use bus_schemas::{
+    JobId, PoolId, TimestampMs,
+    config::PoolConfig,
+    job::{AlgorithmRef, Job, WorkUnit},
+    share::{Finding, HeaderFinding},
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+/// A share is judged by its job for this long after another previous block was published, milliseconds: the work
+/// was done in good faith while the order travelled.
+pub const STALE_GRACE_MS: u64 = 2_000;
+/// A superseded job is remembered for this long, milliseconds, so that late shares are told apart from invented ones.
+pub const REMEMBER_MS: u64 = 60_000;
+/// Most jobs that are remembered.
+pub const MAX_JOBS: usize = 64;
+/// Findings under one job after which the next is published early; the number of the job is in each header.
+pub const FINDINGS_FOR_REFRESH: usize = 250_000;
+/// Most findings that are remembered over all jobs; more are refused until old jobs are forgotten.
+pub const MAX_FINDINGS: usize = 4_000_000;
+
+/// Identity of a finding under its job: whatever the spelling of the message, equal fields are an equal finding.
+type Key = (u16, HeaderFinding32);
+type HeaderFinding32 = (u32, u32, u32, u32);
+
+fn key(slot: u16, finding: &Finding) -> Key {
+    let Finding::Header(HeaderFinding { roll, version, time, nonce }) = *finding;
+    (slot, (nonce, roll, version, time))
+}
+
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) job: Arc<Job>,
+    superseded_at: Option<TimestampMs>,
+    seen: BTreeSet<Key>,
+}
+
+impl Known {
+    /// Whether a share that the stream stored then comes too late.
+    pub(crate) fn is_stale(&self, stored_at: TimestampMs) -> bool {
+        self.superseded_at.is_some_and(|at| stored_at > at.plus_ms(STALE_GRACE_MS))
+    }
+}
+
+/// A job that was made and is to be published.
+pub(crate) type Publication = (Arc<Job>, bus_schemas::Blob);
+
+/// The jobs of one pool.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    known: VecDeque<Known>,
+    sequence: u64,
+    current: Option<Arc<Job>>,
+    latest: Option<Box<Template>>,
+    in_flight: Option<JobId>,
+    published_at: Option<MonoMs>,
+    findings: usize,
+    /// The configuration changed how templates are divided.
+    renew: bool,
+}
+
+fn prev_hash(work: &WorkUnit) -> bus_schemas::Hash32 {
+    let WorkUnit::Header(work) = work;
+    work.prev_hash
+}
+
+impl Jobs {
+    pub(crate) fn recover(jobs: Vec<Job>) -> Self {
+        let mut this = Self::default();
+        for job in jobs.into_iter().filter(|j| j.check().is_ok()) {
+            this.learn(Arc::new(job));
+        }
+        this
+    }
+
+    fn learn(&mut self, job: Arc<Job>) {
+        for known in self.known.iter_mut().filter(|k| k.superseded_at.is_none()) {
+            if prev_hash(&known.job.work) != prev_hash(&job.work) {
+                known.superseded_at = Some(job.published_at_ms);
+            }
+        }
+        self.sequence = self.sequence.max(job.sequence);
+        self.current = Some(job.clone());
+        self.known.push_back(Known { job, superseded_at: None, seen: BTreeSet::new() });
+        while self.known.len() > MAX_JOBS {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(known) = self.known.pop_front() {
+            self.findings -= known.seen.len();
+        }
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub(crate) fn current(&self) -> Option<&Arc<Job>> {
+        self.current.as_ref()
+    }
+
+    pub(crate) fn find(&self, id: &JobId) -> Option<&Known> {
+        self.known.iter().rev().find(|k| k.job.id == *id)
+    }
+
+    /// The last sequence of the share stream before the first share of any job that is still judged.
+    pub(crate) fn shares_after(&self) -> Option<u64> {
+        self.known.iter().map(|k| k.job.shares_after).min()
+    }
+
+    /// Remembers a finding; `false` when it was there already or no more are remembered.
+    pub(crate) fn remember(&mut self, id: &JobId, slot: u16, finding: &Finding) -> Remembered {
+        if self.findings >= MAX_FINDINGS {
+            return Remembered::Full;
+        }
+        let known = self.known.iter_mut().rev().find(|k| k.job.id == *id);
+        if !known.is_some_and(|k| k.seen.insert(key(slot, finding))) {
+            return Remembered::Before;
+        }
+        self.findings += 1;
+        Remembered::New
+    }
+
+    pub(crate) fn offer(&mut self, template: Box<Template>) {
+        self.latest = Some(template);
+    }
+
+    pub(crate) fn drop_template(&mut self) {
+        self.latest = None;
+    }
+
+    pub(crate) fn renew(&mut self) {
+        self.renew = true;
+    }
+
+    /// Makes the next job if there is a reason: a new previous block, the first of this term, the refresh time,
+    /// another division of the template, or very many findings under the current one.
+    pub(crate) fn next(
+        &mut self,
+        pool: &PoolId,
+        epoch: u64,
+        farm: u32,
+        config: &PoolConfig,
+        shares_after: u64,
+        now: Now,
+    ) -> Option<Publication> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let template = self.latest.as_deref()?;
+        let clean = self.current.as_ref().is_none_or(|j| prev_hash(&j.work) != prev_hash(&template.work));
+        let due = self.published_at.is_none_or(|at| now.mono.since(at) >= u64::from(config.job_refresh_ms));
+        let crowded = self.known.back().is_some_and(|k| k.seen.len() >= FINDINGS_FOR_REFRESH);
+        if !clean && !due && !crowded && !self.renew {
+            return None;
+        }
+        let (algorithm, version) = template.algorithm.clone();
+        let mut job = Job {
+            id: JobId::new("0").ok()?,
+            pool: pool.clone(),
+            sequence: self.sequence + 1,
+            epoch,
+            farm,
+            algorithm: AlgorithmRef { id: algorithm, version, digest: bus_schemas::Blob::default() },
+            mode: config.mode,
+            slot_bits: config.slot_bits,
+            work: template.work.clone(),
+            network_target: template.network_target,
+            height: template.height,
+            clean,
+            shares_after,
+            published_at_ms: now.wall,
+        };
+        job.id = job.derive_id()?;
+        let (job, assembly) = (Arc::new(job), template.assembly.clone());
+        self.renew = false;
+        self.in_flight = Some(job.id.clone());
+        self.published_at = Some(now.mono);
+        // Known before it is sent: its first share may be here before the word that it was stored.
+        self.learn(job.clone());
+        Some((job, assembly))
+    }
+
+    /// The job was stored and sent; returns it for the event.
+    pub(crate) fn published(&mut self, id: &JobId) -> Option<Arc<Job>> {
+        if self.in_flight.as_ref() != Some(id) {
+            return None;
+        }
+        self.in_flight = None;
+        self.find(id).map(|k| k.job.clone())
+    }
+
+    /// Forgets jobs that were superseded long ago.
+    pub(crate) fn forget_old(&mut self, now: TimestampMs) {
+        let old = |k: &Known| k.superseded_at.is_some_and(|at| now.since(at) > REMEMBER_MS);
+        while self.known.front().is_some_and(old) {
+            self.forget_oldest();
+        }
+    }
+
+    /// When [`Jobs::next`] may have a reason that no input brings.
+    pub(crate) fn deadline(&self, config: &PoolConfig) -> Option<MonoMs> {
+        self.latest.as_ref()?;
+        Some(self.published_at?.plus(config.job_refresh_ms.into()))
+    }
+}
+
+/// What became of a finding that was to be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    New,
+    Before,
+    Full,
+}

@@ -1,0 +1,441 @@
+//! A pool that is owned: everything between taking its lease and losing it.
+
+mod blocks;
+mod bucket;
+mod intake;
+mod jobs;
+mod members;
+mod refusals;
+mod slots;
+mod vardiff;
+
+pub use blocks::{FOUND_RATE_LIMIT, MAX_BLOCKS};
+pub use intake::{LEDGER_INTERVAL_MS, MAX_PENDING, SHARES_PER_RECORD};
+pub use jobs::{FINDINGS_FOR_REFRESH, MAX_FINDINGS, MAX_JOBS, REMEMBER_MS, STALE_GRACE_MS};
+pub use members::{DIFFICULTY_NOTICE_JOBS, MAX_MEMBERS, MAX_TENANCIES};
+pub use refusals::{
+    MAX_REFUSAL_EVENTS, MAX_REFUSAL_KEYS, MAX_UNDECODABLE_SUBJECTS, REFUSAL_EVENT_INTERVAL_MS,
+};
+
+use crate::{
+    effect::{BlockDuty, FoundTask, PoolEffect},
+    input::{ArrivedFound, BlockAnswer, JudgedFound, PoolInput, Recovered, Verdict},
+    time::{MonoMs, Now},
+};
+use blocks::{Blocks, Discovery};
+use bus_schemas::{
+    CoordinatorId, Hash32, PoolId, TimestampMs, WorkerId,
+    block::BlockState,
+    command::{Membership, PoolStatus},
+    config::PoolConfig,
+    event::EventData,
+    job::Job,
+    member::Role,
+    share::{Finding, Share, ShareRefusal},
+};
+use intake::{Intake, Intaken, check_claim};
+use jobs::Jobs;
+use members::{Changes, Members, Terms};
+use refusals::Refusals;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Most block candidates that are being judged at once.
+pub const MAX_FOUND_IN_JUDGEMENT: usize = 256;
+
+/// What a pool asks for.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Effect(PoolEffect),
+    Event(EventData),
+}
+
+/// A pool that is owned.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    id: PoolId,
+    epoch: u64,
+    farm: u32,
+    config: PoolConfig,
+    members: Members,
+    jobs: Jobs,
+    intake: Intake,
+    blocks: Blocks,
+    refusals: Refusals,
+    found: BTreeMap<u64, (Arc<Job>, u16, Finding, WorkerId)>,
+    source_failed: bool,
+    reviewed_at: MonoMs,
+    asks: VecDeque<Ask>,
+}
+
+impl Pool {
+    /// A pool as its new owner finds it.
+    pub(crate) fn new(
+        id: PoolId,
+        epoch: u64,
+        farm: u32,
+        config: PoolConfig,
+        found: Recovered,
+        now: Now,
+    ) -> Self {
+        let jobs = Jobs::recover(found.jobs);
+        let (blocks, again) = Blocks::recover(found.blocks);
+        let mut asks = VecDeque::new();
+        asks.extend(
+            again.into_iter().map(|h| Ask::Effect(PoolEffect::Block(Box::new(BlockDuty::Resubmit(h))))),
+        );
+        Self {
+            members: Members::recover(found.members, jobs.sequence(), now),
+            intake: Intake::recover(found.ledger, now.mono),
+            id,
+            epoch,
+            farm,
+            config,
+            jobs,
+            blocks,
+            refusals: Refusals::default(),
+            found: BTreeMap::new(),
+            source_failed: false,
+            reviewed_at: now.mono,
+            asks,
+        }
+    }
+
+    /// Where the reading of the share stream begins.
+    pub(crate) fn shares_after(&self) -> u64 {
+        let accounted = self.intake.accounted_to();
+        self.jobs.shares_after().map_or(accounted, |after| after.min(accounted))
+    }
+
+    pub(crate) fn next_ask(&mut self) -> Option<Ask> {
+        self.asks.pop_front()
+    }
+
+    /// Whether another batch of shares may be given.
+    pub(crate) fn has_room(&self) -> bool {
+        self.intake.has_room()
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        let network = self.jobs.current().map(|j| vardiff::floor_log2(j.network_target.work()));
+        Terms {
+            pool: &self.id,
+            epoch: self.epoch,
+            config: &self.config,
+            job_sequence: self.jobs.sequence(),
+            network_bits: network.unwrap_or(u8::MAX),
+        }
+    }
+
+    /// Runs a decision of the members with the terms of now.
+    fn with_members<T>(&mut self, decide: impl FnOnce(&mut Members, Terms<'_>) -> T) -> T {
+        let mut members = std::mem::take(&mut self.members);
+        let result = decide(&mut members, self.terms());
+        self.members = members;
+        result
+    }
+
+    /// Another configuration is in force; `true` when the job source is another one.
+    pub(crate) fn configure(&mut self, config: PoolConfig, now: Now) -> bool {
+        let other_source = config.source != self.config.source || config.algorithm != self.config.algorithm;
+        if other_source {
+            self.jobs.drop_template();
+        }
+        if config.mode != self.config.mode || config.slot_bits != self.config.slot_bits {
+            self.jobs.renew();
+        }
+        self.config = config;
+        self.fill_roles(now);
+        self.next_job(now);
+        other_source
+    }
+
+    /// The operator pinned these roles.
+    pub(crate) fn pin(&mut self, pinned: BTreeMap<WorkerId, Role>, now: Now) {
+        self.members.pin(pinned);
+        self.fill_roles(now);
+    }
+
+    fn fill_roles(&mut self, now: Now) {
+        let mut changes = Changes::default();
+        self.with_members(|m, terms| m.fill_roles(&mut changes, terms, now));
+        self.change(changes, None);
+    }
+
+    /// Takes an input.
+    pub(crate) fn handle(&mut self, input: PoolInput, now: Now) {
+        match input {
+            PoolInput::Template(template) => {
+                if std::mem::take(&mut self.source_failed) {
+                    self.tell(EventData::SourceRecovered {});
+                }
+                self.jobs.offer(template);
+                self.next_job(now);
+            }
+            PoolInput::SourceFailed(reason) => {
+                if !std::mem::replace(&mut self.source_failed, true) {
+                    self.tell(EventData::SourceFailed { reason });
+                }
+            }
+            PoolInput::JobPublished(id) => self.job_published(&id, now),
+            PoolInput::Join { token, worker, request } => {
+                match self.with_members(|m, terms| m.join(&worker, &request, terms, now)) {
+                    Ok(changes) => self.change(changes, Some(token)),
+                    Err(error) => self.ask(PoolEffect::RefuseJoin(token, error)),
+                }
+            }
+            PoolInput::Leave(worker, leave) => {
+                let changes =
+                    self.with_members(|m, terms| m.leave(&worker, &leave.session, &leave.reason, terms, now));
+                self.change(changes, None);
+            }
+            PoolInput::Heartbeat(worker, heartbeat) => self.members.heartbeat(&worker, &heartbeat, now),
+            PoolInput::Shares(shares) => {
+                let mut out = Intaken::default();
+                let limit = self.config.share_rate_limit;
+                self.intake.arrive(shares, &mut self.jobs, &mut self.members, limit, &mut out);
+                self.taken_in(out, now);
+            }
+            PoolInput::Judged(judged) => {
+                let mut out = Intaken::default();
+                self.intake.judged(&judged, &mut self.members, &mut out);
+                self.taken_in(out, now);
+            }
+            PoolInput::Found(found) => self.found(*found),
+            PoolInput::FoundJudged(judged) => self.found_judged(judged),
+            PoolInput::BlockStored(hash) => {
+                for token in self.blocks.stored(hash) {
+                    self.ask(PoolEffect::AckFound(token));
+                }
+            }
+            PoolInput::BlockUnusable(hash, reason) => {
+                for token in self.blocks.stored(hash) {
+                    self.ask(PoolEffect::AckFound(token));
+                }
+                self.block_answered(hash, BlockState::Refused { reason });
+            }
+            PoolInput::BlockAnswered(hash, answer) => {
+                let state = match answer {
+                    BlockAnswer::Accepted => BlockState::Accepted,
+                    BlockAnswer::NotTip => BlockState::NotTip,
+                    BlockAnswer::Refused(reason) => BlockState::Refused { reason },
+                };
+                self.block_answered(hash, state);
+            }
+            PoolInput::LedgerAppended(number) => {
+                self.intake.appended(number);
+                self.account(now);
+            }
+            PoolInput::Undecodable { subject, reason } => self.refusals.undecodable(subject, reason),
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Now) {
+        if now.mono >= self.review_due() {
+            self.reviewed_at = now.mono;
+            let changes = self.with_members(|m, terms| m.review(terms, now));
+            self.change(changes, None);
+            self.jobs.forget_old(now.wall);
+        }
+        for event in self.refusals.tell(now.mono) {
+            self.tell(event);
+        }
+        self.account(now);
+        self.next_job(now);
+    }
+
+    fn review_due(&self) -> MonoMs {
+        self.reviewed_at.plus(u64::from(self.config.heartbeat_interval_ms) / 2)
+    }
+
+    pub(crate) fn deadline(&self) -> MonoMs {
+        let others = [self.refusals.deadline(), self.intake.deadline(), self.jobs.deadline(&self.config)];
+        others.into_iter().flatten().fold(self.review_due(), MonoMs::min)
+    }
+
+    fn ask(&mut self, effect: PoolEffect) {
+        self.asks.push_back(Ask::Effect(effect));
+    }
+
+    fn tell(&mut self, event: EventData) {
+        self.asks.push_back(Ask::Event(event));
+    }
+
+    /// Stores changed records; the last of a join carries the answer.
+    fn change(&mut self, changes: Changes, token: Option<u64>) {
+        let mut token = token;
+        for member in changes.store {
+            self.ask(PoolEffect::StoreMember(Box::new(member), token.take()));
+        }
+        changes.events.into_iter().for_each(|e| self.tell(e));
+    }
+
+    fn next_job(&mut self, now: Now) {
+        let shares_after = self.intake.arrived_to();
+        if let Some((job, assembly)) =
+            self.jobs.next(&self.id, self.epoch, self.farm, &self.config, shares_after, now)
+        {
+            self.ask(PoolEffect::PublishJob(job, assembly));
+        }
+    }
+
+    fn job_published(&mut self, id: &bus_schemas::JobId, now: Now) {
+        if let Some(job) = self.jobs.published(id) {
+            self.tell(EventData::JobPublished {
+                job: job.id.clone(),
+                sequence: job.sequence,
+                height: job.height,
+                network_target: job.network_target,
+                clean: job.clean,
+            });
+        }
+        self.next_job(now);
+    }
+
+    fn taken_in(&mut self, mut out: Intaken, now: Now) {
+        if !out.judge.is_empty() {
+            let tasks = std::mem::take(&mut out.judge);
+            self.ask(PoolEffect::Judge(tasks));
+        }
+        for (hash, job, slot, finding, worker) in std::mem::take(&mut out.blocks) {
+            self.discover(hash, &job, slot, finding, &worker, None);
+        }
+        self.count_refused(out);
+        self.account(now);
+    }
+
+    fn count_refused(&mut self, out: Intaken) {
+        for (worker, refusal) in out.refused {
+            self.refusals.share(worker, refusal);
+        }
+    }
+
+    fn account(&mut self, now: Now) {
+        let mut out = Intaken::default();
+        let record = self.intake.next_record(&self.id, self.epoch, &mut self.members, now, &mut out);
+        self.count_refused(out);
+        if let Some(record) = record {
+            self.ask(PoolEffect::AppendLedger(Box::new(record)));
+        }
+    }
+
+    /// A candidate on the block lane: cheap checks, then one hash.
+    fn found(&mut self, found: ArrivedFound) {
+        let ArrivedFound { token, stored_at, worker, share } = found;
+        let checked = self.check_found(&worker, &share, stored_at);
+        match checked {
+            Ok(_) if self.found.len() >= MAX_FOUND_IN_JUDGEMENT => {
+                self.refuse_found(token, worker, ShareRefusal::RateLimited)
+            }
+            Ok(job) => {
+                self.found.insert(token, (job.clone(), share.slot, share.finding, worker));
+                self.ask(PoolEffect::JudgeFound(FoundTask {
+                    token,
+                    job,
+                    slot: share.slot,
+                    finding: share.finding,
+                }));
+            }
+            Err(refusal) => self.refuse_found(token, worker, refusal),
+        }
+    }
+
+    fn check_found(
+        &mut self,
+        worker: &WorkerId,
+        share: &Share,
+        at: TimestampMs,
+    ) -> Result<Arc<Job>, ShareRefusal> {
+        let entry = self.members.get_mut(worker).ok_or(ShareRefusal::NotAMember)?;
+        if !entry.found.take(FOUND_RATE_LIMIT, at) {
+            return Err(ShareRefusal::RateLimited);
+        }
+        let known = self.jobs.find(&share.job).ok_or(ShareRefusal::UnknownJob)?;
+        check_claim(share, &known.job, entry)?;
+        Ok(known.job.clone())
+    }
+
+    fn refuse_found(&mut self, token: u64, worker: WorkerId, refusal: ShareRefusal) {
+        self.refusals.share(worker, refusal);
+        self.ask(PoolEffect::AckFound(token));
+    }
+
+    fn found_judged(&mut self, judged: JudgedFound) {
+        let Some((job, slot, finding, worker)) = self.found.remove(&judged.token) else { return };
+        match judged.verdict {
+            Verdict::Meets { block_hash, block: true } => {
+                self.discover(block_hash, &job, slot, finding, &worker, Some(judged.token));
+            }
+            Verdict::UnknownAlgorithm => {
+                self.refuse_found(judged.token, worker, ShareRefusal::UnknownAlgorithm)
+            }
+            _ => self.refuse_found(judged.token, worker, ShareRefusal::LowDifficulty),
+        }
+    }
+
+    fn discover(
+        &mut self,
+        hash: Hash32,
+        job: &Arc<Job>,
+        slot: u16,
+        finding: Finding,
+        worker: &WorkerId,
+        token: Option<u64>,
+    ) {
+        match self.blocks.discovered(hash, job, slot, finding, worker, token) {
+            Discovery::New(duty, event) => {
+                self.ask(PoolEffect::Block(duty));
+                self.tell(event);
+            }
+            Discovery::UnderWay => {}
+            Discovery::Kept => token.into_iter().for_each(|t| self.ask(PoolEffect::AckFound(t))),
+        }
+    }
+
+    fn block_answered(&mut self, hash: Hash32, state: BlockState) {
+        if let Some((duty, event)) = self.blocks.answered(hash, state) {
+            self.ask(PoolEffect::Block(Box::new(duty)));
+            self.tell(event);
+        }
+    }
+
+    /// How the pool runs.
+    pub(crate) fn status(&self, owner: &CoordinatorId) -> PoolStatus {
+        let (active, backup, lost, hash_rate) = self.members.count();
+        let (shares, work) = self.intake.totals();
+        let job = self.jobs.current();
+        PoolStatus {
+            owner: owner.clone(),
+            epoch: self.epoch,
+            active,
+            backup,
+            lost,
+            hash_rate,
+            job: job.map(|j| j.id.clone()),
+            height: job.map_or(0, |j| j.height),
+            shares,
+            work,
+            shares_refused: self.intake.refused_total,
+            blocks_accepted: self.blocks.accepted,
+        }
+    }
+
+    /// Every member for people.
+    pub(crate) fn memberships(&self) -> impl Iterator<Item = (&WorkerId, Membership)> {
+        self.members.memberships()
+    }
+
+    /// The current job.
+    pub(crate) fn job(&self) -> Option<&Arc<Job>> {
+        self.jobs.current()
+    }
+
+    /// Every named invariant.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.members.check()?;
+        self.intake.check()
+    }
+}

@@ -1,0 +1,106 @@
+//! Slots: small integers, each held by at most one worker. A freed slot is not handed out again before another
+//! job was published, so nobody ever searches what its former holder did.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bus_schemas::WorkerId;
+
+/// The slots of one pool.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    held: BTreeMap<u16, WorkerId>,
+    /// Freed slots with the sequence of the job at that time, oldest first.
+    freed: VecDeque<(u16, u64)>,
+    /// Every slot from here on was never handed out.
+    fresh: u32,
+}
+
+impl Slots {
+    /// The slots after a recovery: `held` go on, every other one below the highest that was ever seen counts as
+    /// freed under the last job.
+    pub(crate) fn recover(held: BTreeMap<u16, WorkerId>, highest: Option<u16>, job_sequence: u64) -> Self {
+        let fresh = highest.map_or(0, |h| u32::from(h) + 1);
+        let freed = (0..fresh)
+            .filter_map(|s| u16::try_from(s).ok())
+            .filter(|s| !held.contains_key(s))
+            .map(|s| (s, job_sequence))
+            .collect();
+        Self { held, freed, fresh }
+    }
+
+    /// Hands a slot to `worker`, `None` when all `2^slot_bits` are held or freed under this job.
+    pub(crate) fn take(&mut self, worker: &WorkerId, slot_bits: u8, job_sequence: u64) -> Option<u16> {
+        let limit = 1_u32 << slot_bits.min(16);
+        let reusable = self.freed.iter().position(|(s, at)| *at < job_sequence && u32::from(*s) < limit);
+        let slot = match reusable.and_then(|i| self.freed.remove(i)) {
+            Some((slot, _)) => slot,
+            None if self.fresh < limit => {
+                let slot = u16::try_from(self.fresh).ok()?;
+                self.fresh += 1;
+                slot
+            }
+            None => return None,
+        };
+        self.held.insert(slot, worker.clone());
+        Some(slot)
+    }
+
+    /// Takes a slot back, if `worker` holds it.
+    pub(crate) fn free(&mut self, slot: u16, worker: &WorkerId, job_sequence: u64) {
+        if self.held.get(&slot) == Some(worker) {
+            self.held.remove(&slot);
+            self.freed.push_back((slot, job_sequence));
+        }
+    }
+
+    pub(crate) fn holder(&self, slot: u16) -> Option<&WorkerId> {
+        self.held.get(&slot)
+    }
+
+    /// Invariant: what is freed is not held, and nothing is freed twice.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut seen = std::collections::BTreeSet::new();
+        for (slot, _) in &self.freed {
+            if self.held.contains_key(slot) || !seen.insert(*slot) {
+                return Err(format!("slot {slot} is free and held, or free twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn w(n: u32) -> WorkerId {
+        WorkerId::new(format!("w{n}")).unwrap()
+    }
+
+    #[test]
+    fn a_freed_slot_waits_for_the_next_job() {
+        let mut slots = Slots::default();
+        assert_eq!(slots.take(&w(1), 1, 5), Some(0));
+        assert_eq!(slots.take(&w(2), 1, 5), Some(1));
+        slots.free(0, &w(1), 5);
+        assert_eq!(slots.take(&w(3), 1, 5), None);
+        assert_eq!(slots.take(&w(3), 1, 6), Some(0));
+        assert_eq!(slots.holder(0), Some(&w(3)));
+    }
+
+    #[test]
+    fn only_its_holder_frees_a_slot() {
+        let mut slots = Slots::default();
+        slots.take(&w(1), 4, 1);
+        slots.free(0, &w(2), 1);
+        assert_eq!(slots.holder(0), Some(&w(1)));
+    }
+
+    #[test]
+    fn after_a_recovery_no_slot_below_the_highest_seen_is_handed_out_under_the_old_job() {
+        let mut slots = Slots::recover(BTreeMap::from([(1, w(1))]), Some(3), 9);
+        assert_eq!(slots.take(&w(2), 12, 9), Some(4));
+        assert_eq!(slots.take(&w(3), 12, 10), Some(0));
+        slots.check().unwrap();
+    }
+}

@@ -1,0 +1,6 @@
+//! The owner of a pool, driven by hand: tables of decisions, and every order of events with crashes anywhere.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod crashes;
+mod model;
+mod tables;

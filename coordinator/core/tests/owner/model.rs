@@ -1,0 +1,424 @@
+//! A farm in memory around the real core: what JetStream would keep, a judge that hashes, a clock that is moved by
+//! hand, and a coordinator that can be killed at any step.
+
+use bus_schemas::{
+    AlgorithmId, Blob, CoordinatorId, Hash32, PoolId, SessionId, Target, TimestampMs, WorkerId,
+    block::BlockState,
+    config::ConfigKey,
+    event::EventData,
+    heartbeat::Heartbeat,
+    job::{Job, WorkUnit},
+    ledger::LedgerRecord,
+    member::{Capability, JoinRequest, Leave, Member, Standing},
+    set_point::{Reason, SetPoint},
+    share::{Finding, HeaderFinding, Share},
+    work::{HeaderWork, sha256d},
+};
+use coordinator_core::{
+    ArrivedFound, ArrivedShare, BlockAnswer, BlockDuty, Coordinator, Effect, Input, JudgedFound, JudgedShare,
+    LeaseInput, MonoMs, Now, PoolEffect, PoolInput, Recovered, Template, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Compact bits of a target that every second hash meets.
+pub const EASY_BITS: u32 = 0x207f_ffff;
+/// Compact bits that no test ever meets.
+pub const HARD_BITS: u32 = 0x1d00_ffff;
+
+pub fn pool() -> PoolId {
+    PoolId::new("main").unwrap()
+}
+
+pub fn worker(n: u32) -> WorkerId {
+    WorkerId::new(format!("w{n}")).unwrap()
+}
+
+pub fn template(prev: u8, bits: u32, height: u64) -> Box<Template> {
+    let work = HeaderWork {
+        version: 0x2000_0000,
+        version_mask: 0x00ff_0000,
+        prev_hash: Hash32([prev; 32]),
+        coinbase_prefix: Blob(vec![1]),
+        coinbase_suffix: Blob(vec![2]),
+        merkle_branch: vec![],
+        bits,
+        time: 1_000,
+        min_time: 990,
+        max_time: 1_010,
+    };
+    Box::new(Template {
+        algorithm: (AlgorithmId::sha256d(), 1),
+        work: WorkUnit::Header(work),
+        network_target: Target::from_compact(bits).unwrap(),
+        height,
+        assembly: Blob(vec![9]),
+    })
+}
+
+/// What JetStream keeps, and what is on its way.
+#[derive(Default)]
+pub struct Kept {
+    pub members: Vec<Member>,
+    pub jobs: Vec<Job>,
+    pub ledger: Vec<LedgerRecord>,
+    pub blocks: BTreeMap<Hash32, (u64, WorkerId, BlockState)>,
+    pub shares: Vec<ArrivedShare>,
+    pub configs: Vec<(String, u64, Vec<u8>)>,
+    lease: u64,
+}
+
+pub struct Farm {
+    pub core: Coordinator,
+    pub kept: Kept,
+    pub at: u64,
+    pub events: Vec<EventData>,
+    pub replies: BTreeMap<u64, Result<Member, bus_schemas::command::ErrorCode>>,
+    pub acked: Vec<u64>,
+    pub submitted: Vec<Hash32>,
+    /// The stream position up to which the living coordinator was given shares.
+    fed: u64,
+    pub epoch: Option<u64>,
+    inputs: VecDeque<Input>,
+    /// Holds the words that a ledger record was stored back, as a crash before they arrive would.
+    pub mute_ledger: bool,
+    pub exited: bool,
+    lives: u32,
+    /// Who held which slot under which job, over all lives of the coordinator.
+    pub holders: BTreeMap<(String, u16), (WorkerId, SessionId)>,
+}
+
+fn new_core(life: u32) -> Coordinator {
+    Coordinator::new(CoordinatorId::new(format!("c{life}")).unwrap(), 1, format!("life{life}"))
+}
+
+impl Farm {
+    pub fn new(config: &str) -> Self {
+        let mut farm = Self {
+            core: new_core(0),
+            kept: Kept::default(),
+            at: 1_000,
+            events: Vec::new(),
+            replies: BTreeMap::new(),
+            acked: Vec::new(),
+            submitted: Vec::new(),
+            fed: 0,
+            epoch: None,
+            inputs: VecDeque::new(),
+            mute_ledger: false,
+            exited: false,
+            lives: 0,
+            holders: BTreeMap::new(),
+        };
+        farm.kept.configs.push((ConfigKey::Pool(pool()).to_string(), 1, config.as_bytes().to_vec()));
+        farm.boot();
+        farm
+    }
+
+    fn boot(&mut self) {
+        for (key, revision, value) in self.kept.configs.clone() {
+            self.input(Input::Config { key, revision, value: Some(value) });
+        }
+        self.input(Input::ConfigComplete);
+    }
+
+    /// Kills the coordinator with everything that it had not written, and starts another.
+    pub fn crash(&mut self) {
+        self.lives += 1;
+        self.core = new_core(self.lives);
+        self.inputs.clear();
+        self.epoch = None;
+        self.mute_ledger = false;
+        self.boot();
+    }
+
+    pub fn now(&self) -> Now {
+        Now { mono: MonoMs(self.at), wall: TimestampMs(1_700_000_000_000 + self.at) }
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.inputs.push_back(input);
+        self.settle();
+    }
+
+    pub fn pool_input(&mut self, input: PoolInput) {
+        let epoch = self.epoch.expect("the pool is owned");
+        self.input(Input::Pool(pool(), epoch, input));
+    }
+
+    /// Lets time pass, waking the core at each of its deadlines.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.at + ms;
+        while let Some(deadline) = self.core.next_deadline().filter(|d| d.0 <= end) {
+            self.at = self.at.max(deadline.0).max(self.at + u64::from(deadline.0 <= self.at));
+            self.input(Input::Tick);
+        }
+        self.at = self.at.max(end);
+    }
+
+    fn settle(&mut self) {
+        loop {
+            if let Some(effect) = self.core.next_effect() {
+                self.perform(effect);
+            } else if let Some(input) = self.inputs.pop_front() {
+                let now = self.now();
+                self.core.handle(input, now);
+                self.core.check_invariants().unwrap();
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::AcquireLease(id) => {
+                self.kept.lease += 1;
+                let held_until = MonoMs(self.at + coordinator_core::ownership::LEASE_TTL_MS);
+                self.inputs
+                    .push_back(Input::Lease(id, LeaseInput::Acquired { epoch: self.kept.lease, held_until }));
+            }
+            Effect::RenewLease(id, epoch) => {
+                self.kept.lease += 1;
+                assert!(epoch <= self.kept.lease);
+                let held_until = MonoMs(self.at + coordinator_core::ownership::LEASE_TTL_MS);
+                self.inputs.push_back(Input::Lease(id, LeaseInput::Renewed { held_until }));
+            }
+            Effect::ReleaseLease(..) => {}
+            Effect::Recover(id, epoch) => {
+                let found = Recovered {
+                    members: self.kept.members.clone(),
+                    jobs: self.kept.jobs.clone(),
+                    ledger: self.kept.ledger.last().cloned(),
+                    blocks: self
+                        .kept
+                        .blocks
+                        .iter()
+                        .map(|(h, (n, w, s))| (*h, *n, w.clone(), s.clone()))
+                        .collect(),
+                };
+                self.inputs.push_back(Input::Recovered(id, epoch, Box::new(found)));
+            }
+            Effect::StartPool { epoch, shares_after, .. } => {
+                self.epoch = Some(epoch);
+                self.fed = shares_after;
+            }
+            Effect::StopPool(..) => self.epoch = None,
+            Effect::RestartSource(..) | Effect::PublishStatus(..) => {}
+            Effect::PublishEvent(event) => self.events.push(event.what.clone()),
+            Effect::Exit => self.exited = true,
+            Effect::Pool(_, epoch, effect) => self.perform_in_pool(epoch, effect),
+        }
+    }
+
+    fn answer(&mut self, epoch: u64, input: PoolInput) {
+        self.inputs.push_back(Input::Pool(pool(), epoch, input));
+    }
+
+    fn perform_in_pool(&mut self, epoch: u64, effect: PoolEffect) {
+        match effect {
+            PoolEffect::PublishJob(job, _) => {
+                job.check().unwrap();
+                assert!(self.kept.jobs.iter().all(|j| j.id != job.id && j.sequence < job.sequence));
+                self.kept.jobs.push((*job).clone());
+                self.note_holders();
+                self.answer(epoch, PoolInput::JobPublished(job.id.clone()));
+            }
+            PoolEffect::StoreMember(member, token) => {
+                let last = self.kept.members.iter().rev().find(|m| m.worker == member.worker);
+                assert!(last.is_none_or(|m| m == &*member || m.generation < member.generation));
+                self.kept.members.push((*member).clone());
+                if let Some(token) = token {
+                    self.replies.insert(token, Ok(*member));
+                }
+                self.note_holders();
+            }
+            PoolEffect::RefuseJoin(token, error) => drop(self.replies.insert(token, Err(error.code))),
+            PoolEffect::Judge(tasks) => {
+                let judge = |t: &coordinator_core::JudgeTask| JudgedShare {
+                    sequence: t.sequence,
+                    verdict: judge(&t.job, t.slot, &t.finding, t.target),
+                };
+                // Judges work side by side: answers come in another order.
+                let mut judged: Vec<_> = tasks.iter().map(judge).collect();
+                judged.reverse();
+                self.answer(epoch, PoolInput::Judged(judged));
+            }
+            PoolEffect::JudgeFound(t) => {
+                let verdict = judge(&t.job, t.slot, &t.finding, t.job.network_target);
+                self.answer(epoch, PoolInput::FoundJudged(JudgedFound { token: t.token, verdict }));
+            }
+            PoolEffect::AckFound(token) => self.acked.push(token),
+            PoolEffect::Block(duty) => self.do_block(epoch, *duty),
+            PoolEffect::AppendLedger(record) => {
+                let last = self.kept.ledger.last();
+                assert_eq!(record.number, last.map_or(1, |r| r.number + 1), "two owners wrote the ledger");
+                assert!(record.shares_to > last.map_or(0, |r| r.shares_to));
+                let number = record.number;
+                self.kept.ledger.push(*record);
+                if !self.mute_ledger {
+                    self.answer(epoch, PoolInput::LedgerAppended(number));
+                }
+            }
+        }
+    }
+
+    fn do_block(&mut self, epoch: u64, duty: BlockDuty) {
+        match duty {
+            BlockDuty::Make { hash, job, worker, .. } => {
+                self.kept.blocks.insert(hash, (job.height, worker, BlockState::Found));
+                self.submitted.push(hash);
+                self.answer(epoch, PoolInput::BlockStored(hash));
+                self.answer(epoch, PoolInput::BlockAnswered(hash, BlockAnswer::Accepted));
+            }
+            BlockDuty::Resubmit(hash) => {
+                self.submitted.push(hash);
+                self.answer(epoch, PoolInput::BlockAnswered(hash, BlockAnswer::Accepted));
+            }
+            BlockDuty::StoreState { hash, height, worker, state } => {
+                self.kept.blocks.insert(hash, (height, worker, state));
+            }
+        }
+    }
+
+    /// Invariant over all lives: under one job, one slot belongs to one life of one worker.
+    fn note_holders(&mut self) {
+        let Some(job) = self.kept.jobs.last().map(|j| j.id.to_string()) else { return };
+        let mut latest: BTreeMap<&WorkerId, &Member> = BTreeMap::new();
+        for member in &self.kept.members {
+            latest.insert(&member.worker, member);
+        }
+        for member in latest.values().filter(|m| m.standing == Standing::Present) {
+            let holder = (member.worker.clone(), member.session.clone());
+            let before = self.holders.entry((job.clone(), member.slot)).or_insert_with(|| holder.clone());
+            assert_eq!(*before, holder, "slot {} under job {job} has two holders", member.slot);
+        }
+    }
+
+    pub fn join(&mut self, n: u32, session: &str) -> Result<Member, bus_schemas::command::ErrorCode> {
+        let token = 1_000_000 + self.at * 1_000 + u64::from(n);
+        let request = Box::new(JoinRequest {
+            session: SessionId::new(session).unwrap(),
+            capability: Capability {
+                threads: 1,
+                memory_mib: 1,
+                processor: String::new(),
+                algorithms: vec![AlgorithmId::sha256d()],
+                agent_version: String::new(),
+            },
+            expected_rate: None,
+        });
+        self.pool_input(PoolInput::Join { token, worker: worker(n), request });
+        self.replies.remove(&token).expect("a join is answered")
+    }
+
+    pub fn leave(&mut self, n: u32, session: &str) {
+        let leave = Leave { session: SessionId::new(session).unwrap(), reason: "test".into() };
+        self.pool_input(PoolInput::Leave(worker(n), leave));
+    }
+
+    pub fn heartbeat(&mut self, n: u32, session: &str) {
+        let heartbeat = Heartbeat {
+            session: SessionId::new(session).unwrap(),
+            generation: 0,
+            sequence: 0,
+            job: None,
+            hash_rate: bus_schemas::HashRate(u64::from(n)),
+            hashes_total: 0,
+            outbox_len: 0,
+            set_point: SetPoint { threads: 1, reason: Reason::HostThreads },
+            sent_at_ms: TimestampMs(0),
+        };
+        self.pool_input(PoolInput::Heartbeat(worker(n), Box::new(heartbeat)));
+    }
+
+    pub fn member(&self, n: u32) -> Member {
+        self.kept.members.iter().rev().find(|m| m.worker == worker(n)).expect("a member").clone()
+    }
+
+    pub fn job(&self) -> Job {
+        self.kept.jobs.last().expect("a job").clone()
+    }
+
+    /// A share of worker `n` under `job` that its place allows.
+    pub fn share(&self, n: u32, job: &Job, nonce: u32) -> Share {
+        let member = self.member(n);
+        let WorkUnit::Header(work) = &job.work;
+        Share {
+            job: job.id.clone(),
+            session: member.session.clone(),
+            slot: member.slot,
+            generation: member.slot_generation,
+            bits: member.bits_for_job(job.sequence).expect("a difficulty"),
+            finding: Finding::Header(HeaderFinding {
+                roll: 0,
+                version: work.version,
+                time: work.time,
+                nonce,
+            }),
+            found_at_ms: self.now().wall,
+        }
+    }
+
+    /// Stores a share in the stream.
+    pub fn store(&mut self, n: u32, share: Option<Share>) {
+        let sequence = self.kept.shares.len() as u64 + 1;
+        let stored_at = self.now().wall;
+        self.kept.shares.push(ArrivedShare { sequence, stored_at, worker: worker(n), share });
+    }
+
+    /// Gives the living coordinator what it has not read of the stream.
+    pub fn feed(&mut self) {
+        if self.epoch.is_none() {
+            return;
+        }
+        let new: Vec<_> = self.kept.shares.iter().filter(|s| s.sequence > self.fed).cloned().collect();
+        self.fed = self.kept.shares.len() as u64;
+        self.pool_input(PoolInput::Shares(new));
+    }
+
+    pub fn found(&mut self, n: u32, token: u64, share: Share) {
+        let stored_at = self.now().wall;
+        self.pool_input(PoolInput::Found(Box::new(ArrivedFound {
+            token,
+            stored_at,
+            worker: worker(n),
+            share,
+        })));
+    }
+
+    /// Waits for the last ledger record, then returns how many shares are credited.
+    pub fn credited(&mut self) -> u64 {
+        self.feed();
+        self.pass(2 * coordinator_core::pool::LEDGER_INTERVAL_MS);
+        self.kept.ledger.last().map_or(0, |r| r.total_shares)
+    }
+
+    /// How many refused shares the ledger holds for this reason.
+    pub fn refused(&self, refusal: bus_schemas::share::ShareRefusal) -> u64 {
+        let records = self.kept.ledger.iter().flat_map(|r| &r.refused);
+        records.filter(|r| r.refusal == refusal).map(|r| r.shares).sum()
+    }
+
+    /// How many different shares of the stream hash low enough: the truth that the ledger must equal.
+    pub fn truly_valid(&self) -> u64 {
+        let mut seen = BTreeSet::new();
+        for share in self.kept.shares.iter().filter_map(|s| s.share.as_ref()) {
+            let Some(job) = self.kept.jobs.iter().find(|j| j.id == share.job) else { continue };
+            let target = Target::from_share_bits(share.bits);
+            if matches!(judge(job, share.slot, &share.finding, target), Verdict::Meets { .. }) {
+                let Finding::Header(f) = share.finding;
+                seen.insert((share.job.clone(), share.slot, f.roll, f.version, f.time, f.nonce));
+            }
+        }
+        seen.len() as u64
+    }
+}
+
+pub fn judge(job: &Job, slot: u16, finding: &Finding, target: Target) -> Verdict {
+    let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding);
+    let hash = sha256d(&work.header(job.extranonce(slot, f.roll), f.version, f.time, f.nonce));
+    if !target.is_met_by(&hash) {
+        return Verdict::Low;
+    }
+    Verdict::Meets { block_hash: Hash32(hash), block: job.network_target.is_met_by(&hash) }
+}
