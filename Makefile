@@ -29,8 +29,8 @@ run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin, FOR=30s
 	cargo run --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
 
 test: parts lint ## everything a change must pass: parts, lint, all tests
-	cargo test --workspace $(if $(strip $(skip)),-- $(strip $(skip)))
 	@for part in $(subst --skip,,$(skip)); do echo "!!! NOT RUN for want of a part: tests named *$$part* (make parts test-knots)"; done
+	cargo test --workspace $(if $(strip $(skip)),-- $(strip $(skip)))
 
 test-knots: ## the tests against Bitcoin Knots, from Debian sid (make test runs them too once it is installed)
 	@$(install) nats-server btcd bitcoin-knots

@@ -57,13 +57,16 @@ pub async fn peg_in(rpc: &Rpc) -> Result<(), RpcError> {
     rpc.call::<String>("sendtoaddress", json!([address, 1])).await.map(drop)
 }
 
+/// The node loads the wallet by itself from its second start on.
 async fn load_wallet(rpc: &Rpc) -> Result<(), RpcError> {
     const NAME: &str = "dcmf";
-    // A wallet of an earlier run in the same folder exists already.
-    match rpc.call::<Value>("createwallet", json!([NAME])).await {
-        Err(RpcError::Refused { .. }) => rpc.call::<Value>("loadwallet", json!([NAME])).await.map(drop),
-        created => created.map(drop),
+    let loaded: Vec<String> = rpc.call("listwallets", json!([])).await?;
+    if loaded.iter().any(|name| name == NAME) {
+        return Ok(());
     }
+    // Name, no private keys, blank, passphrase, avoid reuse, descriptors, load on start.
+    let wallet = json!([NAME, false, false, "", false, false, true]);
+    rpc.call::<Value>("createwallet", wallet).await.map(drop)
 }
 
 /// `peer` is the port of the node to connect to; 0 connects to nobody.

@@ -54,7 +54,9 @@ impl Rpc {
     /// The node at `port` of loopback.
     pub fn local(port: u16, user: &str, password: &str) -> Self {
         let url = format!("http://127.0.0.1:{port}");
-        Self { url, user: user.to_owned(), password: password.to_owned(), client: reqwest::Client::new() }
+        // A bitcoind that is told to stop waits up to 30 s for a connection that is kept open.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap_or_default();
+        Self { url, user: user.to_owned(), password: password.to_owned(), client }
     }
 
     /// Calls `method` with positional parameters, `json!([…])`.

@@ -113,7 +113,7 @@ async fn a_nats_server_keeps_its_port_and_its_streams_over_stop_and_kill() {
     connect().await.create_stream(stream).await.unwrap();
     connect().await.publish("kept", "first".into()).await.unwrap().await.unwrap();
 
-    server.stop().await.unwrap();
+    assert!(server.stop().await.unwrap().success(), "stopped in order, not killed");
     server.start_again().await.unwrap();
     assert_eq!(server.url(), url);
     connect().await.publish("kept", "second".into()).await.unwrap().await.unwrap();
@@ -181,6 +181,11 @@ async fn litecoind_hands_out_a_template_to_both_nodes_and_shares_its_blocks() {
     for node in [&mut pair.first, &mut pair.second] {
         assert_eq!(node.template(&litecoind::RULES).await.unwrap()["height"], json!(4));
     }
+
+    assert!(pair.first.stop().await.unwrap().success(), "stopped in order, not killed");
+    pair.first.start_again().await.unwrap();
+    litecoind::generate(&pair.first.rpc, 1).await.expect("the wallet is there after a restart");
+    assert_eq!(pair.first.rpc.height().await.unwrap(), 4);
 }
 
 #[tokio::test]
