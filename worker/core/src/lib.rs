@@ -1,1 +1,35 @@
-//! The decisions of a worker: pure, without clock, randomness or I/O
+//! The decisions of a worker: pure, without clock, randomness or I/O.
+//!
+//! [`WorkerCore::handle`] takes an [`Input`] and the moment, [`WorkerCore::next_effect`] is drained after each
+//! call, [`WorkerCore::next_deadline`] says when to call with a tick. [`Input`] and [`Effect`] together are the
+//! table of contents of the program.
+//!
+//! # What it promises
+//! - It never has more threads search than the host's own file allows, and none as a backup, in a pause, or when
+//!   it has not heard its configuration for the configuration lease.
+//! - It hands out no position of a slot's space twice, whatever is stopped, paused or resumed.
+//! - It follows no role and no job that is older, by epoch first, than one that it has seen.
+//! - A share leaves the outbox when the bus has stored it, or is counted under a [`DropReason`]; a block candidate
+//!   is never dropped while the process lives.
+
+mod configuration;
+mod effect;
+mod input;
+pub mod invariants;
+mod jitter;
+mod membership;
+mod moment;
+mod notice;
+mod outbox;
+mod plan;
+pub mod search;
+mod worker;
+
+pub use effect::{Assignment, Effect, Lane, Publication, SearchOrder};
+pub use input::{Input, Snapshot, Stored};
+pub use membership::{DISPLACED_MS, JOIN_TIMEOUT_MS};
+pub use moment::{MonotonicMs, Now};
+pub use notice::{Notice, Refusal};
+pub use outbox::{DropReason, HOLD_SEARCH_AT, MAX_IN_FLIGHT, OUTBOX_LIMIT, RELEASE_SEARCH_AT};
+pub use plan::{PlanKey, Unit};
+pub use worker::{DRAIN_LIMIT_MS, Identity, READ_INTERVAL_MS, Status, WorkerCore};

@@ -1,0 +1,127 @@
+//! Everything that can happen to a worker.
+
+use bus_schemas::{
+    config::{NodeConfig, PoolConfig},
+    job::Job,
+    member::{JoinReply, Member},
+};
+
+/// An input of [`crate::WorkerCore::handle`].
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The bus is there, for the first time or again.
+    Connected,
+    /// The bus is gone.
+    Disconnected,
+    /// The answer to [`crate::Effect::ReadConfiguration`].
+    ConfigurationRead(Box<Snapshot>),
+    /// A read failed.
+    ReadFailed {
+        /// What the bus said.
+        reason: String,
+    },
+    /// The pool's configuration was pushed.
+    PoolConfig(Stored<PoolConfig>),
+    /// The node's configuration was pushed.
+    NodeConfig(Stored<NodeConfig>),
+    /// A role was pushed.
+    Role(Box<Member>),
+    /// A job was pushed.
+    Job(Box<Job>),
+    /// A message on one of our subjects could not be read.
+    Undecodable {
+        /// Its subject.
+        subject: String,
+        /// What the codec said.
+        reason: String,
+    },
+    /// The answer to [`crate::Effect::Join`].
+    JoinReply(JoinReply),
+    /// No answer to [`crate::Effect::Join`].
+    JoinFailed {
+        /// What the bus said.
+        reason: String,
+    },
+    /// A search thread found something.
+    Found {
+        /// The thread.
+        thread: u16,
+        /// The order that it works on.
+        order: u64,
+        /// The nonce.
+        nonce: u32,
+        /// The hash, as it lies in memory.
+        hash: [u8; 32],
+    },
+    /// A search thread is at the end of its unit, or was stopped.
+    UnitEnded {
+        /// The thread.
+        thread: u16,
+        /// The order that ended.
+        order: u64,
+        /// First nonce that was not searched.
+        next: u64,
+    },
+    /// A search thread cannot search this job.
+    SearchRefused {
+        /// The thread.
+        thread: u16,
+        /// The order that is refused.
+        order: u64,
+        /// What the algorithm said.
+        reason: String,
+    },
+    /// A search thread could not be started or is gone. It is not used again.
+    ThreadFailed {
+        /// The thread.
+        thread: u16,
+        /// What the system said.
+        reason: String,
+    },
+    /// The bus has stored a publication.
+    Acked {
+        /// Its [`crate::Publication::id`].
+        id: u64,
+    },
+    /// A publication failed or was not confirmed in time.
+    PublishFailed {
+        /// Its [`crate::Publication::id`].
+        id: u64,
+        /// Its [`crate::Publication::attempt`].
+        attempt: u32,
+        /// What the bus said.
+        reason: String,
+    },
+    /// The host's administrator allows so many threads from now on.
+    HostThreads(u16),
+    /// A deadline has come.
+    Tick,
+    /// The process is asked to end.
+    ShutdownRequested {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A value of a bucket at a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored<C> {
+    /// The revision.
+    pub revision: u64,
+    /// The value; `None` when it was deleted; an error when it cannot be read.
+    pub value: Result<Option<C>, String>,
+}
+
+/// What one direct get of everything gave. What could not be decoded is absent here and reported by
+/// [`Input::Undecodable`].
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The pool's configuration; absent when the bucket holds none.
+    pub pool: Option<Stored<PoolConfig>>,
+    /// The node's configuration; absent when the bucket holds none.
+    pub node: Option<Stored<NodeConfig>>,
+    /// The worker's place.
+    pub role: Option<Member>,
+    /// The pool's job.
+    pub job: Option<Job>,
+}

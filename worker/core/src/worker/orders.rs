@@ -1,0 +1,121 @@
+//! What the bus says: configuration, roles, jobs, answers.
+
+use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, prev_hash};
+use crate::{
+    input::Snapshot,
+    moment::MonotonicMs,
+    notice::{Notice, Refusal},
+    outbox::DropReason,
+};
+use bus_schemas::{
+    job::Job,
+    member::{JoinReply, Member},
+};
+use std::sync::Arc;
+
+impl WorkerCore {
+    pub(super) fn on_connected(&mut self) {
+        self.connected = true;
+        self.read_failures = 0;
+        self.next_read = MonotonicMs::default();
+        self.membership.on_connected();
+        self.outbox.on_connected();
+    }
+
+    pub(super) fn on_read(&mut self, snapshot: Snapshot, now: MonotonicMs) {
+        let Snapshot { pool, node, role, job } = snapshot;
+        for notice in self.configuration.on_read(pool, node, now) {
+            self.note(notice);
+        }
+        // What is read again and again is mostly known; only a push that is too late deserves a refusal.
+        if let Some(role) = role.filter(|r| (r.epoch, r.generation) >= self.membership.fence()) {
+            self.on_role(role, now);
+        }
+        if let Some(job) = job.filter(|j| (j.epoch, j.sequence) >= self.job_fence) {
+            self.on_job(job);
+        }
+        self.read_failures = 0;
+        let lease = self.configuration.pool().map_or(u64::MAX, |p| p.config_lease_ms.into());
+        let interval = READ_INTERVAL_MS.min(lease / READS_PER_LEASE);
+        self.next_read = now.plus_ms(self.jitter.around(interval));
+    }
+
+    pub(super) fn on_read_failed(&mut self, reason: String, now: MonotonicMs) {
+        self.read_failures = self.read_failures.saturating_add(1);
+        let retry_ms = READ_RETRY.delay(self.read_failures, &mut self.jitter);
+        self.next_read = now.plus_ms(retry_ms);
+        self.note(Some(Notice::ReadFailed { reason, retry_ms }));
+    }
+
+    pub(super) fn on_role(&mut self, member: Member, now: MonotonicMs) {
+        let notice = self.membership.apply(member, now, &mut self.jitter);
+        self.note(notice);
+    }
+
+    pub(super) fn on_join_reply(&mut self, reply: JoinReply, now: MonotonicMs) {
+        match reply {
+            JoinReply::Accepted(member) => {
+                self.on_role(*member, now);
+                if !self.membership.has_place() {
+                    self.membership.on_join_failed(now, &mut self.jitter);
+                }
+            }
+            JoinReply::Refused { code, message } => {
+                let retry_ms = self.membership.on_join_failed(now, &mut self.jitter);
+                self.note(Some(Notice::JoinRefused { code, message, retry_ms }));
+            }
+        }
+    }
+
+    pub(super) fn on_join_failed(&mut self, reason: String, now: MonotonicMs) {
+        let retry_ms = self.membership.on_join_failed(now, &mut self.jitter);
+        self.note(Some(Notice::JoinFailed { reason, retry_ms }));
+    }
+
+    /// Follows a job of a higher epoch, or of the same epoch and a higher sequence.
+    pub(super) fn on_job(&mut self, job: Job) {
+        let fence = (job.epoch, job.sequence);
+        if job.pool != self.membership.who().pool {
+            return self.refuse(Refusal::JobNotOurs { job: job.id, pool: job.pool });
+        }
+        let known = self.job.as_ref().map(|j| &j.id);
+        if fence == self.job_fence && known == Some(&job.id) {
+            return;
+        }
+        if fence <= self.job_fence {
+            return self.refuse(Refusal::JobOutdated { job: job.id, epoch: fence.0, sequence: fence.1 });
+        }
+        if let Err(invalid) = job.check() {
+            return self.refuse(Refusal::JobInvalid(invalid));
+        }
+        let (algorithm, version) = (&job.algorithm.id, job.algorithm.version);
+        if !self.algorithms.iter().any(|(id, v)| id == algorithm && *v == version) {
+            let algorithm = algorithm.clone();
+            return self.refuse(Refusal::AlgorithmNotOffered { job: job.id, algorithm, version });
+        }
+        self.take_job(job);
+    }
+
+    pub(super) fn take_job(&mut self, job: Job) {
+        if self.job.as_ref().is_none_or(|j| j.algorithm != job.algorithm) {
+            self.crew.forget_rate();
+        }
+        if self.job.as_ref().is_none_or(|j| j.id != job.id) {
+            self.blocks = 0;
+            self.job_unusable = false;
+        }
+        self.job_fence = (job.epoch, job.sequence);
+        let stale = self.outbox.on_tip(prev_hash(&job));
+        self.dropped(DropReason::Stale, stale);
+        let (id, sequence, height) = (job.id.clone(), job.sequence, job.height);
+        self.note(Some(Notice::JobApplied { job: id, sequence, height }));
+        self.job = Some(Arc::new(job));
+    }
+
+    pub(super) fn on_publish_failed(&mut self, id: u64, attempt: u32, reason: String, now: MonotonicMs) {
+        self.note(Some(Notice::PublishFailed { attempt, reason }));
+        if let Some(reason) = self.outbox.failed(id, attempt, now, &mut self.jitter) {
+            self.dropped(reason, 1);
+        }
+    }
+}
