@@ -1,0 +1,67 @@
+//! `dcmf-bus`: makes the streams and buckets of a farm, and tells where they differ from what is declared.
+
+use clap::{Parser, Subcommand};
+use nats_adapter::{Action, Bus, BusOptions, Outcome, ensure};
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+/// Makes the streams and buckets of a farm, and tells where they differ from what is declared.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Servers of the bus.
+    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222", value_delimiter = ',')]
+    server: Vec<String>,
+    /// Credentials file.
+    #[arg(long)]
+    creds: Option<PathBuf>,
+    /// Copies of each stream: 3 in a cluster of three.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make what is missing, and tell what differs.
+    Ensure {
+        /// Also change what can be changed without losing a message.
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Tell what is missing or differs, and change nothing. Ends with 1 if there is anything to tell.
+    Drift,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let mut options = BusOptions::new("dcmf-bus", arguments.server);
+    options.credentials = arguments.creds;
+    let bus = Bus::connect(options).await?;
+    let action = match arguments.command {
+        Command::Ensure { apply: true } => Action::Apply,
+        Command::Ensure { apply: false } => Action::Create,
+        Command::Drift => Action::Look,
+    };
+    let outcome = ensure(&bus, arguments.replicas.into(), action).await?;
+    tell(&outcome, action);
+    let in_line = outcome.drift.is_empty() && (action != Action::Look || outcome.missing.is_empty());
+    Ok(if in_line { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(outcome: &Outcome, action: Action) {
+    let made = if action == Action::Look { "missing" } else { "created" };
+    for stream in &outcome.missing {
+        println!("{stream}: {made}");
+    }
+    for stream in &outcome.changed {
+        println!("{stream}: updated");
+    }
+    for drift in &outcome.drift {
+        println!("{drift}");
+    }
+    if outcome.drift.is_empty() && (action != Action::Look || outcome.missing.is_empty()) {
+        println!("all streams and buckets are as declared");
+    }
+}

@@ -1,0 +1,167 @@
+//! Leases: a key that ends by itself unless its holder renews it.
+//!
+//! A lease is a value of a bucket with a time to live. It is taken only where there is none, and every renewal names
+//! the revision that it replaces, so of two that want it one gets it. Its epoch is the revision at which it was taken:
+//! the next holder's is higher.
+
+use crate::{Expect, Kv, KvError, subscribe::is_deletion};
+use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_TTL};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+/// Shortest time to live that a server can keep.
+pub const MIN_LEASE_TTL: Duration = Duration::from_secs(1);
+/// Taken off the time to live for clocks of servers that differ.
+pub const CLOCK_MARGIN: Duration = Duration::from_millis(200);
+/// Header that says whose renewal a value is.
+const HOLDER: &str = "Dcmf-Lease-Holder";
+
+/// Why a lease was not taken or renewed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// A server counts whole seconds.
+    #[error("a lease of {0:?} cannot be kept: use whole seconds, at least one")]
+    InvalidTtl(Duration),
+    /// Someone else has it, or it has ended. Step down at once.
+    #[error("the lease {key} of epoch {epoch} is lost")]
+    Lost {
+        /// The key.
+        key: String,
+        /// The epoch that has ended.
+        epoch: u64,
+    },
+    /// Whether it was taken or renewed is unknown, or the bucket cannot be reached. What was held stays held until
+    /// the time that was told.
+    #[error(transparent)]
+    Kv(KvError),
+}
+
+/// What came of an attempt to take a lease.
+#[derive(Debug)]
+pub enum Acquired {
+    /// It is ours.
+    Taken(Lease),
+    /// Someone else has it; absent when another got in first.
+    Held {
+        /// The revision of its last renewal.
+        revision: Option<u64>,
+        /// What its holder wrote.
+        value: Bytes,
+    },
+}
+
+/// A lease that is held until [`Lease::held_until`].
+#[derive(Debug)]
+pub struct Lease {
+    kv: Kv,
+    key: String,
+    holder: String,
+    ttl: Duration,
+    epoch: u64,
+    revision: u64,
+    held_until: Instant,
+}
+
+impl Lease {
+    /// Takes the lease `key` for `ttl` if nobody holds it. After an error it may be ours without our knowing; it then
+    /// ends by itself.
+    pub async fn acquire(kv: &Kv, key: &str, value: Bytes, ttl: Duration) -> Result<Acquired, LeaseError> {
+        if ttl < MIN_LEASE_TTL || ttl.subsec_nanos() != 0 {
+            return Err(LeaseError::InvalidTtl(ttl));
+        }
+        let subject = kv.subject(key).map_err(LeaseError::Kv)?;
+        let last = kv.bus().last_bytes(kv.stream(), subject).await.map_err(|e| LeaseError::Kv(e.into()))?;
+        let expected = match last {
+            None => 0,
+            Some(last) if is_deletion(last.headers.as_ref()) => last.sequence,
+            Some(last) => return Ok(Acquired::Held { revision: Some(last.sequence), value: last.payload }),
+        };
+        let holder = format!("{:032x}", rand::random::<u128>());
+        let (kv, key) = (kv.clone(), key.to_owned());
+        let now = Instant::now();
+        let mut lease = Self { kv, key, holder, ttl, epoch: 0, revision: expected, held_until: now };
+        match lease.write(value).await {
+            Ok(()) => {
+                lease.epoch = lease.revision;
+                Ok(Acquired::Taken(lease))
+            }
+            Err(KvError::RevisionMismatch { .. }) => {
+                Ok(Acquired::Held { revision: None, value: Bytes::new() })
+            }
+            Err(error) => Err(LeaseError::Kv(error)),
+        }
+    }
+
+    /// Renews the lease and gives the time until which it is certainly held. On [`LeaseError::Kv`] it may be tried
+    /// again while it is held; on [`LeaseError::Lost`] it is over.
+    pub async fn renew(&mut self, value: Bytes) -> Result<Instant, LeaseError> {
+        match self.write(value.clone()).await {
+            Ok(()) => return Ok(self.held_until),
+            Err(KvError::RevisionMismatch { .. }) => {}
+            Err(error) => return Err(LeaseError::Kv(error)),
+        }
+        // A renewal whose acknowledgement was lost leaves a revision behind that is ours all the same.
+        let known = self.revision;
+        self.adopt().await?;
+        if self.revision == known {
+            return Err(self.lost());
+        }
+        match self.write(value).await {
+            Ok(()) => Ok(self.held_until),
+            Err(KvError::RevisionMismatch { .. }) => Err(self.lost()),
+            Err(error) => Err(LeaseError::Kv(error)),
+        }
+    }
+
+    /// Gives the lease up, if it is still ours, so that another need not wait for its end.
+    pub async fn release(mut self) -> Result<(), LeaseError> {
+        self.adopt().await?;
+        let expect = Expect::LastSubjectSequence(self.revision);
+        match self.kv.remove(&self.key, expect).await {
+            Ok(_) => Ok(()),
+            Err(KvError::RevisionMismatch { .. }) => Err(self.lost()),
+            Err(error) => Err(LeaseError::Kv(error)),
+        }
+    }
+
+    /// The fencing number: the revision at which the lease was taken. It stays while the lease is renewed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Until when the lease is certainly held, on this machine's monotonic clock: [`CLOCK_MARGIN`] less than its time
+    /// to live from the moment before the last successful renewal was sent.
+    pub fn held_until(&self) -> Instant {
+        self.held_until
+    }
+
+    /// Writes the value with its time to live over the known revision.
+    async fn write(&mut self, value: Bytes) -> Result<(), KvError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(self.ttl.as_secs()));
+        headers.insert(HOLDER, self.holder.as_str());
+        let sent = Instant::now();
+        let stored =
+            self.kv.write(&self.key, value, headers, Expect::LastSubjectSequence(self.revision)).await?;
+        self.revision = stored.sequence;
+        self.held_until = sent + self.ttl.saturating_sub(CLOCK_MARGIN);
+        Ok(())
+    }
+
+    /// Finds the revision of our own last renewal.
+    async fn adopt(&mut self) -> Result<(), LeaseError> {
+        let subject = self.kv.subject(&self.key).map_err(LeaseError::Kv)?;
+        let last = self.kv.bus().last_bytes(self.kv.stream(), subject).await;
+        let last = last.map_err(|e| LeaseError::Kv(e.into()))?.ok_or_else(|| self.lost())?;
+        let holder = last.headers.as_ref().and_then(|headers| headers.get(HOLDER));
+        if holder.is_none_or(|holder| holder.as_str() != self.holder) {
+            return Err(self.lost());
+        }
+        self.revision = last.sequence;
+        Ok(())
+    }
+
+    fn lost(&self) -> LeaseError {
+        LeaseError::Lost { key: self.key.clone(), epoch: self.epoch }
+    }
+}

@@ -1,0 +1,72 @@
+//! The catalogue of streams and buckets: `nats/streams/*.json`, the same files that `nats stream add --config` takes.
+
+use async_nats::jetstream::stream::Config;
+
+/// Room for headers in a stream's `max_msg_size`, in bytes, beside the largest message.
+pub const MAX_HEADERS_LEN: usize = 4 * 1024;
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)+) => {
+        $($(#[$doc])* pub const $constant: &str = $name;)+
+
+        /// Name and JSON of every stream, buckets included.
+        pub const FILES: &[(&str, &str)] = &[$(($name, include_str!(concat!("../streams/", $name, ".json")))),+];
+    };
+}
+
+catalogue! {
+    /// Jobs.
+    JOB = "DCMF_JOB";
+    /// Shares.
+    SHARE = "DCMF_SHARE";
+    /// Shares that meet the network target.
+    FOUND = "DCMF_FOUND";
+    /// Blocks.
+    BLOCK = "DCMF_BLOCK";
+    /// What makes whole blocks of jobs.
+    TEMPLATE = "DCMF_TEMPLATE";
+    /// The embedded chain.
+    CHAIN = "DCMF_CHAIN";
+    /// The ledger.
+    LEDGER = "DCMF_LEDGER";
+    /// Events.
+    EVENT = "DCMF_EVT";
+    /// Dead letters.
+    DEAD = "DCMF_DEAD";
+    /// The stream of [`CONFIG`].
+    KV_CONFIG = "KV_dcmf_config";
+    /// The stream of [`MEMBERS`].
+    KV_MEMBERS = "KV_dcmf_members";
+    /// The stream of [`LEASES`].
+    KV_LEASES = "KV_dcmf_leases";
+    /// The stream of [`STATUS`].
+    KV_STATUS = "KV_dcmf_status";
+}
+
+/// Bucket of the configuration; keys are [`bus_schemas::config::ConfigKey`].
+pub const CONFIG: &str = "dcmf_config";
+/// Bucket of the members; keys are `<pool>.<worker>`.
+pub const MEMBERS: &str = "dcmf_members";
+/// Bucket of the leases; keys are pools.
+pub const LEASES: &str = "dcmf_leases";
+/// Bucket of the pools' states, written by their owners every second; keys are pools.
+pub const STATUS: &str = "dcmf_status";
+
+/// A file of the catalogue that is no stream's configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("nats/streams/{name}.json: {source}")]
+pub struct InvalidFile {
+    /// The stream.
+    pub name: &'static str,
+    /// What is wrong.
+    pub source: serde_json::Error,
+}
+
+/// Every stream as it should be, with `replicas` copies of each.
+pub fn declared(replicas: usize) -> Result<Vec<Config>, InvalidFile> {
+    let read = |&(name, json): &(&'static str, &str)| {
+        let config: Config = serde_json::from_str(json).map_err(|source| InvalidFile { name, source })?;
+        Ok(Config { num_replicas: replicas, ..config })
+    };
+    FILES.iter().map(read).collect()
+}
