@@ -1,0 +1,221 @@
+//! The trait of a job source and what its answers mean.
+
+use crate::{
+    assembly::{Assembly, AssemblyError, FoundBlock},
+    embedded::LogError,
+    gbt::InvalidTemplate,
+};
+use bus_schemas::{units::Target, work::HeaderWork};
+use std::{future::Future, pin::Pin};
+
+/// A future behind a pointer, so that [`JobSource`] can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where jobs come from and where blocks go.
+///
+/// Every future may be dropped at any time: nothing is lost but the waiting. All methods may run at once, so a block
+/// goes out while a long poll waits.
+pub trait JobSource: Send + Sync {
+    /// The current template at once when `after` is absent; else the next one that differs from `after` in more than
+    /// its time. An error is of one attempt: whoever calls again waits as long as the nodes' backoff asks for.
+    fn template<'a>(&'a self, after: Option<&'a Template>) -> BoxFuture<'a, Result<Template, SourceError>>;
+
+    /// Asks whether a block of this template would be valid but for its work (BIP 23 proposal).
+    fn propose<'a>(&'a self, template: &'a Template) -> BoxFuture<'a, Result<Proposal, SourceError>>;
+
+    /// Gives a block to every node at once and comes back with the first success, or with all failures. Submitting
+    /// the same block again is always safe.
+    fn submit<'a>(&'a self, block: &'a FoundBlock) -> BoxFuture<'a, Submission>;
+
+    /// What is known of each node, in order of preference.
+    fn health(&self) -> Vec<NodeHealth>;
+}
+
+/// Something to mine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// What the job carries and what makes blocks of its findings.
+    pub assembly: Assembly,
+    /// The target of the header's bits.
+    pub network_target: Target,
+    /// Where it came from: a node's URL, or `embedded`.
+    pub origin: String,
+    /// The node's token for asking for the next one (BIP 22 `longpollid`).
+    pub longpoll: Option<String>,
+    /// Whether the node offers to check proposals.
+    pub proposals: bool,
+}
+
+impl Template {
+    /// What is to be searched.
+    pub fn work(&self) -> &HeaderWork {
+        &self.assembly.work
+    }
+
+    /// Whether mining on `other` instead would change more than the time.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let (a, b) = (self.work(), other.work());
+        a.prev_hash != b.prev_hash
+            || a.bits != b.bits
+            || a.version != b.version
+            || a.merkle_branch != b.merkle_branch
+            || a.coinbase_prefix != b.coinbase_prefix
+            || a.coinbase_suffix != b.coinbase_suffix
+            || self.assembly.extension != other.assembly.extension
+    }
+}
+
+/// What a node says of a proposed block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proposal {
+    /// It would be valid.
+    Valid,
+    /// It does not build on the node's tip any more.
+    Stale,
+    /// It would be refused.
+    Refused {
+        /// In the node's words.
+        reason: String,
+    },
+    /// The node does not check proposals.
+    Unsupported,
+}
+
+/// What became of a submitted block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmitOutcome {
+    /// It is the tip, or was for a moment.
+    Accepted,
+    /// The node had it already: as good as accepted.
+    AlreadyKnown,
+    /// Valid, but not in the active chain: another block was first.
+    NotTip,
+    /// The node refused it.
+    Refused {
+        /// In the node's words.
+        reason: String,
+    },
+}
+
+impl SubmitOutcome {
+    /// Whether the network has the block.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Accepted | Self::AlreadyKnown)
+    }
+}
+
+/// What one node answered to a submission.
+#[derive(Debug)]
+pub struct NodeReport {
+    /// The node's URL, or `embedded`.
+    pub node: String,
+    /// Its answer.
+    pub outcome: Result<SubmitOutcome, SourceError>,
+}
+
+/// What the nodes that have answered so far said. Nodes that are slower than the first success are not waited for;
+/// they still get the block.
+#[derive(Debug)]
+pub struct Submission {
+    /// In the order of their answers.
+    pub reports: Vec<NodeReport>,
+}
+
+impl Submission {
+    /// The best answer: any success wins over "not the tip", that over a refusal, and a refusal over no answer.
+    /// `None` only without nodes.
+    pub fn outcome(&self) -> Option<Result<&SubmitOutcome, &SourceError>> {
+        let rank = |report: &&NodeReport| match report.outcome {
+            Ok(SubmitOutcome::Accepted) => 0,
+            Ok(SubmitOutcome::AlreadyKnown) => 1,
+            Ok(SubmitOutcome::NotTip) => 2,
+            Ok(SubmitOutcome::Refused { .. }) => 3,
+            Err(_) => 4,
+        };
+        self.reports.iter().min_by_key(rank).map(|report| report.outcome.as_ref())
+    }
+}
+
+/// What is known of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Its URL, or `embedded`.
+    pub node: String,
+    /// Whether templates come from it now.
+    pub current: bool,
+    /// Failures since its last good answer.
+    pub failures: u32,
+    /// The last failure since then.
+    pub last_error: Option<String>,
+}
+
+/// Why a source did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No connection, or it broke.
+    #[error("{node}: cannot be reached: {reason}; check that the node runs and its address")]
+    Unreachable {
+        /// The node's URL.
+        node: String,
+        /// What the connection said.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("{node}: no answer to {method} within {limit_ms} ms")]
+    Timeout {
+        /// The node's URL.
+        node: String,
+        /// What was asked.
+        method: &'static str,
+        /// How long was waited, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The node does not know us.
+    #[error("{node}: refuses the name and password; check the credentials in the coordinator's host file")]
+    Unauthorized {
+        /// The node's URL.
+        node: String,
+    },
+    /// Something that is no answer.
+    #[error("{node}: answers {method} with {what}")]
+    BadAnswer {
+        /// The node's URL.
+        node: String,
+        /// What was asked.
+        method: &'static str,
+        /// What came instead.
+        what: String,
+    },
+    /// The node answered with an error of its own.
+    #[error("{node}: refuses {method}: {message} (code {code})")]
+    Rpc {
+        /// The node's URL.
+        node: String,
+        /// What was asked.
+        method: &'static str,
+        /// JSON-RPC error code.
+        code: i64,
+        /// The node's words.
+        message: String,
+    },
+    /// A template that must not be mined.
+    #[error("{node}: hands out a template that must not be mined: {reason}")]
+    Template {
+        /// The node's URL.
+        node: String,
+        /// Why not.
+        reason: InvalidTemplate,
+    },
+    /// A block could not be put together.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// The embedded chain's log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The HTTP client could not be made, or there is no node.
+    #[error("the job source cannot start: {reason}")]
+    Setup {
+        /// Why not.
+        reason: String,
+    },
+}
