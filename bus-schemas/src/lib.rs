@@ -25,6 +25,7 @@ pub mod block;
 pub mod codec;
 pub mod command;
 pub mod config;
+pub mod decode;
 pub mod event;
 pub mod examples;
 pub mod heartbeat;
