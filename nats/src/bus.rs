@@ -4,6 +4,7 @@ use crate::{backoff, publish};
 use async_nats::{Client, ConnectOptions, Event, ServerError, connection::State, jetstream};
 use futures_util::StreamExt;
 use std::{
+    fmt,
     path::PathBuf,
     sync::{
         Arc,
@@ -156,18 +157,23 @@ pub struct CounterValues {
 }
 
 /// A connection to the bus. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Bus {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     client: Client,
     jetstream: jetstream::Context,
     link: watch::Receiver<Link>,
     events: broadcast::Sender<BusEvent>,
     counters: Arc<Counters>,
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus").field("link", &*self.shared.link.borrow()).finish_non_exhaustive()
+    }
 }
 
 impl Bus {

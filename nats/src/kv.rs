@@ -168,6 +168,12 @@ impl Kv {
         Ok(all.into_iter().map(|delivered| self.event(delivered)).collect())
     }
 
+    /// What is kept of the changes of the keys under a wildcard, in order of their revisions.
+    pub async fn history_of_all(&self, keys: impl Display) -> Result<Vec<WatchEvent>, KvError> {
+        let all = self.bus.read_all(&self.stream, format!("{}{keys}", self.prefix)).await?;
+        Ok(all.into_iter().map(|delivered| self.event(delivered)).collect())
+    }
+
     /// The values that are there, then [`WatchEvent::Initialised`], then every change, for ever.
     pub async fn watch_all(&self) -> Result<Watch, KvError> {
         Watch::start(self.bus.clone(), self.clone(), self.filter()).await

@@ -137,6 +137,11 @@ impl Call {
         }
     }
 
+    /// Answers with a body that is encoded already.
+    pub async fn respond_bytes(self, body: Bytes) -> Result<(), PublishError> {
+        self.send(body, HeaderMap::new()).await
+    }
+
     /// Answers with an error.
     pub async fn refuse(self, error: &CommandError) -> Result<(), PublishError> {
         let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

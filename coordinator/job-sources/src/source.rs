@@ -219,3 +219,20 @@ pub enum SourceError {
         reason: String,
     },
 }
+
+impl SourceError {
+    /// One of a closed set of words, for metrics and events.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Timeout { .. } => "timeout",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::BadAnswer { .. } => "bad_answer",
+            Self::Rpc { .. } => "rpc",
+            Self::Template { .. } => "template",
+            Self::Assembly(_) => "assembly",
+            Self::Log(_) => "log",
+            Self::Setup { .. } => "setup",
+        }
+    }
+}

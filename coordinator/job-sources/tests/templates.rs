@@ -8,6 +8,7 @@ use job_sources::{
     assembly::NO_EXTRANONCE,
     gbt::{BlockTemplate, InvalidTemplate, Recipe},
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn vector(name: &str) -> Value {
@@ -217,5 +218,43 @@ fn a_new_template_is_one_in_which_more_than_the_time_changed() {
         ("version", json!(0x2000_0004)),
     ] {
         assert!(read(with(bitcoin(), field, value), Chain::Bitcoin).unwrap().differs_from(&first), "{field}");
+    }
+}
+
+/// Any JSON, small.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        "[0-9a-f]{0,80}".prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 12, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[a-z]{1,6}", inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_field_may_be_anything_and_what_is_not_refused_is_a_whole_block(
+        index in any::<prop::sample::Index>(), value in any_json(), on_litecoin: bool,
+    ) {
+        let (mut template, chain) =
+            if on_litecoin { (litecoin(), Chain::Litecoin) } else { (bitcoin(), Chain::Bitcoin) };
+        let fields: Vec<String> = template.as_object().unwrap().keys().cloned().collect();
+        template[index.get(&fields)] = value;
+        if let Ok(template) = serde_json::from_value::<BlockTemplate>(template) {
+            let recipe = Recipe { chain, payout: vec![0x51], tag: String::new() };
+            if let Ok(template) = template.into_template(&recipe, "node") {
+                prop_assert!(template.assembly.check().is_ok());
+                prop_assert!(template.work().check().is_ok());
+                prop_assert!(chain == Chain::Litecoin || block(&template).check_merkle_root());
+            }
+        }
     }
 }

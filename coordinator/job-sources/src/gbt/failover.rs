@@ -3,7 +3,7 @@
 /// First pause after a failure, in milliseconds.
 pub const FIRST_BACKOFF_MS: u64 = 500;
 /// Longest pause of a failing node, in milliseconds.
-pub const MAX_BACKOFF_MS: u64 = 30_000;
+pub const MAX_BACKOFF_MS: u64 = 10_000;
 
 /// What is remembered of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,7 +95,7 @@ mod tests {
             now = until;
             assert_eq!(nodes.pick(now), Pick::Ask(0));
         }
-        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000, 10_000]);
         nodes.succeeded(0);
         nodes.failed(0, now, "down".into());
         assert_eq!(nodes.pick(now), Pick::WaitUntil(now + 500));

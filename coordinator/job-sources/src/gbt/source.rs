@@ -154,11 +154,13 @@ impl GbtSource {
     async fn give(&self, block: &FoundBlock) -> Submission {
         let (answers, mut heard) = mpsc::channel(self.nodes.len().max(1));
         let data: Arc<str> = hex::encode(&block.bytes).into();
+        let hash: Arc<str> = block.hash.to_display_hex().into();
+        let height = block.height;
         for node in &self.nodes {
-            let (node, answers, data, block) =
-                (Arc::clone(node), answers.clone(), Arc::clone(&data), block.clone_name());
+            let (node, answers) = (Arc::clone(node), answers.clone());
+            let (data, hash) = (Arc::clone(&data), Arc::clone(&hash));
             tokio::spawn(async move {
-                let outcome = submit(&node, &data, block).await;
+                let outcome = submit(&node, &data, &hash, height).await;
                 match &outcome {
                     Ok(outcome) => tracing::info!(node = node.url, ?outcome, "block submitted"),
                     Err(error) => tracing::warn!(%error, "block not submitted"),
@@ -202,16 +204,8 @@ fn submitted(answer: Option<String>) -> Option<SubmitOutcome> {
     }
 }
 
-/// A block's name and height, without its bytes.
-type Name = (String, u64);
-
-impl FoundBlock {
-    fn clone_name(&self) -> Name {
-        (self.hash.to_display_hex(), self.height)
-    }
-}
-
-async fn submit(node: &Rpc, data: &str, (hash, height): Name) -> Result<SubmitOutcome, SourceError> {
+/// Gives a block to one node; `data` is the block in hex, `hash` its name as nodes write it.
+async fn submit(node: &Rpc, data: &str, hash: &str, height: u64) -> Result<SubmitOutcome, SourceError> {
     let answer = node.call::<Value>("submitblock", json!([data]), node.limits().submit).await?;
     let answer = match answer {
         Value::Null => None,

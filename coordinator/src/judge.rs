@@ -1,0 +1,160 @@
+//! Judging: hashing on threads of its own, block candidates before everything else on another.
+
+use algorithm_api::Algorithm;
+use algorithm_scrypt::Scrypt1024;
+use algorithm_sha256d::Sha256d;
+use bus_schemas::{
+    AlgorithmId, Hash32, PoolId, Target,
+    job::{Job, WorkUnit},
+    share::Finding,
+    work::{HEADER_LEN, sha256d},
+};
+use coordinator_core::{FoundTask, Input, JudgeTask, JudgedFound, JudgedShare, PoolInput, Verdict};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    time::Instant,
+};
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+
+/// Most shares that one thread takes at a time.
+pub const JUDGE_BATCH: usize = 512;
+/// Most batches that wait for a judge. The core lets no more shares in than these can hold.
+pub const MAX_JUDGE_BATCHES: usize = 4_096;
+
+static ALGORITHMS: [&(dyn Algorithm + 'static); 2] = [&Sha256d, &Scrypt1024];
+
+/// The algorithm with this name, if shares of it can be judged here.
+pub fn algorithm(id: &AlgorithmId) -> Option<&'static dyn Algorithm> {
+    ALGORITHMS.into_iter().find(|a| a.descriptor().id == id.as_str())
+}
+
+/// Rebuilds the header that a finding claims and judges it against `target`.
+pub fn judge_header(job: &Job, slot: u16, finding: &Finding, target: Target) -> Verdict {
+    let Some(algorithm) =
+        algorithm(&job.algorithm.id).filter(|a| a.descriptor().version == job.algorithm.version)
+    else {
+        return Verdict::UnknownAlgorithm;
+    };
+    let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding);
+    let header: [u8; HEADER_LEN] = work.header(job.extranonce(slot, f.roll), f.version, f.time, f.nonce);
+    match algorithm.verify(&header, &f.nonce.to_le_bytes()) {
+        Ok(hash) if target.is_met_by(&hash) => Verdict::Meets {
+            block_hash: Hash32(sha256d(&header)),
+            block: job.network_target.is_met_by(&hash),
+        },
+        Ok(_) => Verdict::Low,
+        Err(_) => Verdict::UnknownAlgorithm,
+    }
+}
+
+enum Batch {
+    Shares(PoolId, u64, Vec<JudgeTask>),
+    Found(PoolId, u64, FoundTask),
+}
+
+/// The judges. Dropped, they end when what waits is judged.
+pub(crate) struct Judges {
+    shares: SyncSender<Batch>,
+    found: SyncSender<Batch>,
+}
+
+/// The judges have more to do than can wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overloaded;
+
+impl Judges {
+    pub(crate) fn start(
+        threads: usize,
+        inputs: &mpsc::Sender<Input>,
+        metrics: &Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let (shares, queue) = sync_channel(MAX_JUDGE_BATCHES);
+        let queue = Arc::new(Mutex::new(queue));
+        for n in 0..threads {
+            let (queue, inputs, metrics) = (queue.clone(), inputs.clone(), metrics.clone());
+            std::thread::Builder::new()
+                .name(format!("judge-{n}"))
+                .spawn(move || work(&queue, &inputs, &metrics))?;
+        }
+        let (found, queue) = sync_channel(MAX_JUDGE_BATCHES);
+        let (queue, inputs, metrics) = (Mutex::new(queue), inputs.clone(), metrics.clone());
+        std::thread::Builder::new()
+            .name("judge-found".to_owned())
+            .spawn(move || work(&queue, &inputs, &metrics))?;
+        Ok(Self { shares, found })
+    }
+
+    pub(crate) fn judge(&self, pool: &PoolId, epoch: u64, tasks: Vec<JudgeTask>) -> Result<(), Overloaded> {
+        let mut tasks = tasks.into_iter().peekable();
+        while tasks.peek().is_some() {
+            let batch = tasks.by_ref().take(JUDGE_BATCH).collect();
+            send(&self.shares, Batch::Shares(pool.clone(), epoch, batch))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn judge_found(&self, pool: &PoolId, epoch: u64, task: FoundTask) -> Result<(), Overloaded> {
+        send(&self.found, Batch::Found(pool.clone(), epoch, task))
+    }
+}
+
+fn send(queue: &SyncSender<Batch>, batch: Batch) -> Result<(), Overloaded> {
+    queue.try_send(batch).map_err(|e| match e {
+        TrySendError::Full(_) | TrySendError::Disconnected(_) => Overloaded,
+    })
+}
+
+fn work(queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &Metrics) {
+    loop {
+        let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(batch) = batch else { return };
+        let started = Instant::now();
+        let (pool, epoch, count, input) = match batch {
+            Batch::Shares(pool, epoch, tasks) => {
+                let judge = |t: &JudgeTask| JudgedShare {
+                    sequence: t.sequence,
+                    verdict: judge_header(&t.job, t.slot, &t.finding, t.target),
+                };
+                (pool, epoch, tasks.len(), PoolInput::Judged(tasks.iter().map(judge).collect()))
+            }
+            Batch::Found(pool, epoch, t) => {
+                let verdict = judge_header(&t.job, t.slot, &t.finding, t.job.network_target);
+                (pool, epoch, 1, PoolInput::FoundJudged(JudgedFound { token: t.token, verdict }))
+            }
+        };
+        metrics.judged(count, started.elapsed());
+        if inputs.blocking_send(Input::Pool(pool, epoch, input)).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus_schemas::examples;
+
+    #[test]
+    fn a_share_is_judged_by_the_header_that_it_rebuilds() {
+        let (job, share) = (examples::job().unwrap(), examples::share().unwrap());
+        let verdict = judge_header(&job, share.slot, &share.finding, Target::MAX);
+        let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, share.finding);
+        let header = work.header(job.extranonce(share.slot, f.roll), f.version, f.time, f.nonce);
+        assert_eq!(verdict, Verdict::Meets { block_hash: Hash32(sha256d(&header)), block: false });
+        let hard = Target::from_share_bits(bus_schemas::ShareBits::new(100));
+        assert_eq!(judge_header(&job, share.slot, &share.finding, hard), Verdict::Low);
+    }
+
+    #[test]
+    fn an_algorithm_or_version_that_is_not_here_is_said_so() {
+        let (mut job, share) = (examples::job().unwrap(), examples::share().unwrap());
+        job.algorithm.version = 99;
+        assert_eq!(judge_header(&job, share.slot, &share.finding, Target::MAX), Verdict::UnknownAlgorithm);
+        assert!(algorithm(&AlgorithmId::new("nothing").unwrap()).is_none());
+    }
+}

@@ -1,0 +1,99 @@
+//! The lease of one pool: requests in order, answers as inputs.
+
+use bus_schemas::{CoordinatorId, Message, PoolId, TimestampMs, heartbeat};
+use coordinator_core::{Input, LeaseInput, MonoMs, ownership::LEASE_TTL_MS};
+use nats_adapter::{Acquired, Bus, Lease, LeaseError, streams};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+use crate::run::{Clock, wall};
+
+/// Most requests that wait for one lease.
+pub(crate) const LEASE_BACKLOG: usize = 16;
+
+/// What is wanted of a lease.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LeaseRequest {
+    Acquire,
+    Renew(u64),
+    Release(u64),
+}
+
+/// Does what is requested, until nobody requests any more.
+pub(crate) async fn serve(
+    bus: Bus,
+    pool: PoolId,
+    id: CoordinatorId,
+    clock: Clock,
+    mut requests: mpsc::Receiver<LeaseRequest>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let mut held: Option<Lease> = None;
+    while let Some(request) = requests.recv().await {
+        let answer = match request {
+            LeaseRequest::Acquire => Some(acquire(&bus, &pool, &id, clock, &mut held).await),
+            LeaseRequest::Renew(epoch) => renew(&id, clock, epoch, &mut held).await,
+            LeaseRequest::Release(epoch) => {
+                if let Some(lease) = held.take_if(|l| l.epoch() == epoch)
+                    && let Err(error) = lease.release().await
+                {
+                    tracing::warn!(%pool, %error, "the lease was not released; it ends by itself");
+                }
+                None
+            }
+        };
+        if let Some(answer) = answer
+            && inputs.send(Input::Lease(pool.clone(), answer)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn value(id: &CoordinatorId) -> Option<bytes::Bytes> {
+    let lease = heartbeat::Lease { coordinator: id.clone(), renewed_at_ms: TimestampMs(wall()) };
+    lease.encode().ok().map(Into::into)
+}
+
+fn until(clock: Clock, at: Instant) -> MonoMs {
+    clock.mono_of(at)
+}
+
+async fn acquire(
+    bus: &Bus,
+    pool: &PoolId,
+    id: &CoordinatorId,
+    clock: Clock,
+    held: &mut Option<Lease>,
+) -> LeaseInput {
+    let Some(value) = value(id) else { return LeaseInput::Unavailable };
+    let kv = bus.kv(streams::LEASES);
+    match Lease::acquire(&kv, pool.as_str(), value, Duration::from_millis(LEASE_TTL_MS)).await {
+        Ok(Acquired::Taken(lease)) => {
+            let input =
+                LeaseInput::Acquired { epoch: lease.epoch(), held_until: until(clock, lease.held_until()) };
+            *held = Some(lease);
+            input
+        }
+        Ok(Acquired::Held { .. }) => LeaseInput::Unavailable,
+        Err(error) => {
+            tracing::warn!(%pool, %error, "the lease could not be asked for");
+            LeaseInput::Unavailable
+        }
+    }
+}
+
+async fn renew(id: &CoordinatorId, clock: Clock, epoch: u64, held: &mut Option<Lease>) -> Option<LeaseInput> {
+    let lease = held.as_mut().filter(|l| l.epoch() == epoch)?;
+    match lease.renew(value(id)?).await {
+        Ok(held_until) => Some(LeaseInput::Renewed { held_until: until(clock, held_until) }),
+        Err(LeaseError::Lost { .. }) => {
+            *held = None;
+            Some(LeaseInput::Lost)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the lease could not be renewed; it is tried again while it is held");
+            None
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The lane of blocks: a durable consumer of its own, so that no flood of shares stands before a block.
+
+use super::Context;
+use bus_schemas::{
+    share::Share,
+    subject::{Subject, filter},
+};
+use coordinator_core::{ArrivedFound, PoolInput};
+use nats_adapter::{Acker, ConsumeOptions, streams};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+/// Consumes until the pool is given up. A candidate is acknowledged when its block is kept or it is refused.
+pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) {
+    let options =
+        ConsumeOptions::new(streams::FOUND, &format!("found-{}", context.pool), filter::found(&context.pool));
+    let mut consume = match context.bus.consume::<Share>(options).await {
+        Ok(consume) => consume,
+        Err(error) => {
+            tracing::error!(pool = %context.pool, %error, "block candidates cannot be read");
+            return;
+        }
+    };
+    // No larger than the consumer's limit of messages in hand.
+    let mut in_hand: BTreeMap<u64, Acker> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            token = acks.recv() => {
+                let Some(token) = token else { return };
+                if let Some(acker) = in_hand.remove(&token) {
+                    acker.ack().await;
+                }
+            }
+            consumed = consume.next() => {
+                let Some(consumed) = consumed else { return };
+                let (token, stored_at) = (consumed.entry.sequence, consumed.entry.stored_at);
+                let Subject::Found(_, worker) = consumed.entry.subject else { continue };
+                in_hand.insert(token, consumed.acker);
+                let found = ArrivedFound { token, stored_at, worker, share: consumed.entry.message };
+                if !context.tell(PoolInput::Found(Box::new(found))).await {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What workers say: joins that wait for an answer, good-byes, heartbeats.
+
+use super::Context;
+use bus_schemas::{
+    command::{CommandError, ErrorCode},
+    heartbeat::Heartbeat,
+    member::{JoinReply, JoinRequest, Leave, Member},
+    subject::{Subject, filter},
+};
+use coordinator_core::PoolInput;
+use nats_adapter::{Request, Undecodable};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Most joins that wait for their answer; a worker that gets none asks again.
+pub(crate) const MAX_WAITING_JOINS: usize = 4_096;
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    requests: BTreeMap<u64, Request<JoinRequest>>,
+}
+
+/// Joins that wait for their answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting(Arc<Mutex<Inner>>);
+
+impl Waiting {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, request: Request<JoinRequest>) -> u64 {
+        let mut inner = self.inner();
+        inner.next += 1;
+        let token = inner.next;
+        inner.requests.insert(token, request);
+        if inner.requests.len() > MAX_WAITING_JOINS {
+            inner.requests.pop_first();
+        }
+        token
+    }
+
+    pub(crate) fn accept(&self, token: u64, member: Member) {
+        self.answer(token, JoinReply::Accepted(Box::new(member)));
+    }
+
+    pub(crate) fn refuse(&self, token: u64, error: CommandError) {
+        let CommandError { code, message, hint } = error;
+        self.answer(token, JoinReply::Refused { code, message: format!("{message}; {hint}") });
+    }
+
+    fn answer(&self, token: u64, reply: JoinReply) {
+        let Some(request) = self.inner().requests.remove(&token) else { return };
+        // Ends by itself: a publish has its deadline.
+        tokio::spawn(async move {
+            if let Err(error) = request.reply(&reply).await {
+                tracing::debug!(%error, "a join was not answered; the worker asks again");
+            }
+        });
+    }
+}
+
+async fn put_aside(context: &Context, undecodable: Undecodable) {
+    let Undecodable { subject, reason, .. } = undecodable;
+    context.tell(PoolInput::Undecodable { subject, reason }).await;
+}
+
+/// Takes joins until the pool is given up.
+pub(crate) async fn joins(context: Context, waiting: Waiting) {
+    let mut requests = match context.bus.responder::<JoinRequest>(filter::joins(&context.pool), None).await {
+        Ok(requests) => requests,
+        Err(error) => return tracing::error!(%error, "joins cannot be taken"),
+    };
+    while let Some(request) = requests.next().await {
+        match request {
+            Ok(request) => {
+                let Subject::Join(_, worker) = request.subject.clone() else { continue };
+                let asked = Box::new(request.message.clone());
+                let token = waiting.add(request);
+                if !context.tell(PoolInput::Join { token, worker, request: asked }).await {
+                    let error = CommandError::new(ErrorCode::NotOwner, "the pool is being given up");
+                    waiting.refuse(token, error);
+                    return;
+                }
+            }
+            Err(undecodable) => put_aside(&context, undecodable).await,
+        }
+    }
+}
+
+/// Takes good-byes until the pool is given up.
+pub(crate) async fn leaves(context: Context) {
+    let mut leaves = match context.bus.subscribe::<Leave>(filter::leaves(&context.pool)).await {
+        Ok(leaves) => leaves,
+        Err(error) => return tracing::error!(%error, "good-byes cannot be taken"),
+    };
+    while let Some(leave) = leaves.next().await {
+        match leave {
+            Ok(leave) => {
+                if let Subject::Leave(_, worker) = leave.subject {
+                    context.tell(PoolInput::Leave(worker, leave.message)).await;
+                }
+            }
+            Err(undecodable) => put_aside(&context, undecodable).await,
+        }
+    }
+}
+
+/// Takes heartbeats until the pool is given up.
+pub(crate) async fn heartbeats(context: Context) {
+    let mut heartbeats = match context.bus.subscribe::<Heartbeat>(filter::heartbeats(&context.pool)).await {
+        Ok(heartbeats) => heartbeats,
+        Err(error) => return tracing::error!(%error, "heartbeats cannot be taken"),
+    };
+    while let Some(heartbeat) = heartbeats.next().await {
+        match heartbeat {
+            Ok(heartbeat) => {
+                if let Subject::Heartbeat(_, worker) = heartbeat.subject {
+                    context.tell(PoolInput::Heartbeat(worker, Box::new(heartbeat.message))).await;
+                }
+            }
+            Err(undecodable) => put_aside(&context, undecodable).await,
+        }
+    }
+}

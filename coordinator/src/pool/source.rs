@@ -1,0 +1,152 @@
+//! The job source of a pool.
+
+use super::Context;
+use crate::{chain_log::StreamLog, judge::algorithm};
+use bus_schemas::{
+    Blob,
+    config::{PoolConfig, SourceConfig},
+    job::WorkUnit,
+};
+use coordinator_core::{PoolInput, Template};
+use job_sources::{
+    JobSource, Proposal, SourceError,
+    embedded::{EmbeddedSource, Params},
+    gbt::{GbtSource, Limits, NodeAddress},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Pause after a failed attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The source in use, for whoever has a block.
+pub(crate) type Current = Option<Arc<dyn JobSource>>;
+
+/// Why a source cannot be used; the text goes into an event.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("no algorithm {0} is known here; known are sha256d and scrypt-1024-1-1")]
+    Algorithm(bus_schemas::AlgorithmId),
+    #[error("the node's credentials {0:?} are not in the coordinator's host file")]
+    Credentials(String),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("the proposed block would be refused: {0}")]
+    Proposal(String),
+}
+
+/// Offers templates to the core until the pool is given up.
+pub(crate) async fn run(
+    context: Context,
+    mut configs: watch::Receiver<PoolConfig>,
+    current: watch::Sender<Current>,
+) {
+    loop {
+        let config = configs.borrow_and_update().clone();
+        tokio::select! {
+            () = follow(&context, &config, &current) => return,
+            changed = configs.changed() => if changed.is_err() { return },
+        }
+        current.send_replace(None);
+    }
+}
+
+/// Ends only when nobody listens.
+async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<Current>) {
+    let source = loop {
+        match open(context, config).await {
+            Ok(source) => break source,
+            Err(trouble) => {
+                if !pause(context, &trouble).await {
+                    return;
+                }
+            }
+        }
+    };
+    current.send_replace(Some(source.clone()));
+    let refresh = Duration::from_millis(config.job_refresh_ms.into());
+    let mut after: Option<job_sources::Template> = None;
+    loop {
+        // Asked anew at the refresh, so that the header's time goes on though nothing else changed.
+        let asked = tokio::time::timeout(refresh, source.template(after.as_ref())).await;
+        let Ok(answer) = asked else {
+            after = None;
+            continue;
+        };
+        let offered = match answer {
+            Ok(template) => offer(&*source, &template, config).await.map(|offered| (offered, template)),
+            Err(error) => Err(error.into()),
+        };
+        let goes_on = match offered {
+            Ok((Some(offered), template)) => {
+                after = Some(template);
+                context.tell(PoolInput::Template(Box::new(offered))).await
+            }
+            Ok((None, _)) => {
+                after = None;
+                true
+            }
+            Err(trouble) => pause(context, &trouble).await,
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+async fn pause(context: &Context, trouble: &Trouble) -> bool {
+    tracing::warn!(pool = %context.pool, error = %trouble, "no template");
+    let goes_on = context.tell(PoolInput::SourceFailed(trouble.to_string())).await;
+    tokio::time::sleep(RETRY_PAUSE).await;
+    goes_on
+}
+
+/// The template for the core, `None` when its node says that it is stale already.
+async fn offer(
+    source: &dyn JobSource,
+    template: &job_sources::Template,
+    config: &PoolConfig,
+) -> Result<Option<Template>, Trouble> {
+    let algorithm =
+        algorithm(&config.algorithm).ok_or_else(|| Trouble::Algorithm(config.algorithm.clone()))?;
+    if template.proposals {
+        match source.propose(template).await? {
+            Proposal::Valid | Proposal::Unsupported => {}
+            Proposal::Stale => return Ok(None),
+            Proposal::Refused { reason } => return Err(Trouble::Proposal(reason)),
+        }
+    }
+    let assembly = template.assembly.to_bytes().map_err(SourceError::from)?;
+    Ok(Some(Template {
+        algorithm: (config.algorithm.clone(), algorithm.descriptor().version),
+        work: WorkUnit::Header(template.work().clone()),
+        network_target: template.network_target,
+        height: template.assembly.height,
+        assembly: Blob(assembly),
+    }))
+}
+
+async fn open(context: &Context, config: &PoolConfig) -> Result<Arc<dyn JobSource>, Trouble> {
+    let algorithm =
+        algorithm(&config.algorithm).ok_or_else(|| Trouble::Algorithm(config.algorithm.clone()))?;
+    match &config.source {
+        SourceConfig::Embedded(chain) => {
+            let log = StreamLog::new(context.bus.clone(), context.pool.clone());
+            Ok(Arc::new(EmbeddedSource::open(Params { algorithm, config: chain.clone() }, log).await?))
+        }
+        SourceConfig::GetBlockTemplate(nodes) => {
+            let mut addresses = Vec::new();
+            for node in &nodes.nodes {
+                let credentials = match &node.credentials {
+                    Some(name) => {
+                        let known = context.credentials.get(name).cloned();
+                        Some(known.ok_or_else(|| Trouble::Credentials(name.clone()))?)
+                    }
+                    None => None,
+                };
+                addresses.push(NodeAddress { url: node.url.clone(), credentials });
+            }
+            Ok(Arc::new(GbtSource::new(nodes, addresses, Limits::default())?))
+        }
+    }
+}
