@@ -12,8 +12,10 @@ async fn bitcoin_knots_accepts_our_blocks_which_pay_the_configured_script_exactl
     let source = source(Chain::BitcoinSignet, &[&pair.first.rpc]);
     let first = source.template(None).await.unwrap();
     assert_eq!((first.assembly.height, first.work().bits), (1, 0x1e03_77ae));
-    let (block, second) =
-        tokio::join!(mine_and_check(&source, &Sha256d, &pair.first.rpc, &first), source.template(Some(&first)));
+    let (block, second) = tokio::join!(
+        mine_and_check(&source, &Sha256d, &pair.first.rpc, &first),
+        source.template(Some(&first))
+    );
     let second = second.unwrap();
     assert_eq!((second.assembly.height, second.work().prev_hash), (2, block.hash));
 

@@ -15,8 +15,10 @@ async fn btcd_accepts_our_blocks_which_pay_the_configured_script_exactly() {
     assert!(first.longpoll.is_some());
 
     // A long poll is waiting while the block goes out, and brings the template on top of it.
-    let (block, second) =
-        tokio::join!(mine_and_check(&source, &Sha256d, &pair.first.rpc, &first), source.template(Some(&first)));
+    let (block, second) = tokio::join!(
+        mine_and_check(&source, &Sha256d, &pair.first.rpc, &first),
+        source.template(Some(&first))
+    );
     let second = second.unwrap();
     assert_eq!((second.assembly.height, second.work().prev_hash), (2, block.hash));
 
