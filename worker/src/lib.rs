@@ -1,1 +1,27 @@
-//! The worker: the shell around its core
+//! The worker: the shell around its core.
+//!
+//! [`shell`] holds the one loop; [`bus`] turns messages into inputs and effects into messages; [`search`] runs the
+//! algorithms on threads of the kernel's idle class; nothing outside [`worker_core`] decides anything.
+//!
+//! | task or thread | what if it ends |
+//! |---|---|
+//! | the loop ([`Worker::run`]) | the worker ends |
+//! | publisher | the core's publications are not answered; the loop ends with the process |
+//! | subscriptions | only with the connection, which ends the loop |
+//! | a read, a join | each answers once; the core's own deadline covers a lost answer |
+//! | HTTP | an error in the log; the worker goes on |
+//! | a search thread | the core is told and does not use it again |
+
+pub mod algorithms;
+pub mod bus;
+pub mod config;
+pub mod host;
+pub mod http;
+pub mod idle_class;
+pub mod metrics;
+pub mod report;
+pub mod search;
+pub mod shell;
+
+pub use config::{Config, ConfigError, Flags};
+pub use shell::{RunError, Worker, run};

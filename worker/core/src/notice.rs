@@ -1,6 +1,6 @@
 //! What is worth a line in the log or a step of a counter.
 
-use crate::outbox::DropReason;
+use crate::{effect::Lane, outbox::DropReason};
 use bus_schemas::{
     JobId, PoolId, SessionId, WorkerId,
     command::ErrorCode,
@@ -83,6 +83,11 @@ pub enum Notice {
         job: JobId,
         /// It is a block.
         block: bool,
+    },
+    /// The bus has stored a share.
+    ShareStored {
+        /// Where.
+        lane: Lane,
     },
     /// Shares are given up.
     SharesDropped {

@@ -154,9 +154,9 @@ impl Outbox {
         before - self.entries.len()
     }
 
-    /// The bus has stored it. An id that is not known was stored by an earlier attempt.
-    pub(crate) fn acked(&mut self, id: u64) -> bool {
-        self.remove(id).is_some()
+    /// The bus has stored it. An id that is not known was stored by an earlier attempt, or given up.
+    pub(crate) fn acked(&mut self, id: u64) -> Option<Lane> {
+        self.remove(id).map(|entry| entry.lane)
     }
 
     /// An attempt failed: it is repeated later, or dropped when its job is stale.

@@ -211,7 +211,8 @@ impl WorkerCore {
                 self.note(Some(Notice::ThreadFailed { thread, reason }));
             }
             Input::Acked { id } => {
-                self.outbox.acked(id);
+                let stored = self.outbox.acked(id).map(|lane| Notice::ShareStored { lane });
+                self.note(stored);
             }
             Input::PublishFailed { id, attempt, reason } => self.on_publish_failed(id, attempt, reason, at),
             Input::HostThreads(threads) => self.host_threads = threads.min(MAX_THREADS),

@@ -1,0 +1,281 @@
+//! What goes over the bus: subscriptions and reads become inputs, effects become messages. Nothing is decided here.
+
+use crate::metrics::Metrics;
+use bus_schemas::{
+    Message, PoolId, WorkerId,
+    config::{ConfigKey, NodeConfig, PoolConfig},
+    heartbeat::Heartbeat,
+    job::Job,
+    member::{JoinReply, JoinRequest, Leave, Member},
+    subject::Subject,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use nats_adapter::{
+    Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, Undecodable, streams,
+};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use worker_core::{Input, Lane, Publication, Snapshot, Stored};
+
+/// Messages that wait for the publisher. The core keeps fewer shares in flight; a reconnect may repeat them once.
+pub const OUTGOING_LIMIT: usize = 2 * worker_core::MAX_IN_FLIGHT + 64;
+
+/// A subscription that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot subscribe to {subject}: {reason}; check the connection and the permissions")]
+pub struct SubscribeFailed {
+    /// To what.
+    pub subject: Subject,
+    /// What the client said.
+    pub reason: String,
+}
+
+impl SubscribeFailed {
+    fn new(subject: &Subject, reason: &dyn std::fmt::Display) -> Self {
+        Self { subject: subject.clone(), reason: reason.to_string() }
+    }
+}
+
+/// Whose traffic it is.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The pool.
+    pub pool: PoolId,
+    /// The worker.
+    pub worker: WorkerId,
+}
+
+impl Address {
+    fn lane(&self, lane: Lane) -> Subject {
+        let (pool, worker) = (self.pool.clone(), self.worker.clone());
+        match lane {
+            Lane::Share => Subject::Share(pool, worker),
+            Lane::Found => Subject::Found(pool, worker),
+        }
+    }
+}
+
+/// A message to be sent.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Into its stream, with an answer to the core.
+    Share(Publication),
+    /// Once, to whoever listens.
+    Heartbeat(Box<Heartbeat>),
+    /// Once, to whoever listens.
+    Leave(Leave),
+}
+
+fn undecodable(error: Undecodable) -> Input {
+    Input::Undecodable { subject: error.subject, reason: error.reason }
+}
+
+/// Subscribes to everything that a worker is told, before anything is read. The tasks end with the connection.
+pub async fn subscribe(
+    bus: &Bus,
+    address: &Address,
+    inputs: &mpsc::Sender<Input>,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> Result<(), SubscribeFailed> {
+    let (pool, worker) = (address.pool.clone(), address.worker.clone());
+    let subject = Subject::Job(pool.clone());
+    let mut jobs = bus.subscribe::<Job>(&subject).await.map_err(|e| SubscribeFailed::new(&subject, &e))?;
+    let sender = inputs.clone();
+    tasks.spawn(async move {
+        while let Some(job) = jobs.next().await {
+            let input = job.map_or_else(undecodable, |incoming| Input::Job(Box::new(incoming.message)));
+            if sender.send(input).await.is_err() {
+                return;
+            }
+        }
+    });
+    let role = Subject::Role(pool.clone(), worker.clone());
+    follow::<Member>(bus, role, inputs, tasks, |role| match role {
+        // A role that is deleted is none of the coordinator's orders; its heartbeats will tell.
+        Ok(Republished { value, .. }) => value.map(|member| Input::Role(Box::new(member))),
+        Err(error) => Some(undecodable(error)),
+    })
+    .await?;
+    let key = Subject::Config(ConfigKey::Pool(pool));
+    follow::<PoolConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::PoolConfig)).await?;
+    let key = Subject::Config(ConfigKey::Node(worker));
+    follow::<NodeConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::NodeConfig)).await
+}
+
+async fn follow<M: Message + Send + 'static>(
+    bus: &Bus,
+    subject: Subject,
+    inputs: &mpsc::Sender<Input>,
+    tasks: &mut tokio::task::JoinSet<()>,
+    input: impl Fn(Result<Republished<M>, Undecodable>) -> Option<Input> + Send + 'static,
+) -> Result<(), SubscribeFailed> {
+    let subscribed = bus.subscribe_republished::<M>(&subject).await;
+    let mut changes = subscribed.map_err(|e| SubscribeFailed::new(&subject, &e))?;
+    let sender = inputs.clone();
+    tasks.spawn(async move {
+        while let Some(change) = changes.next().await {
+            if let Some(input) = input(change)
+                && sender.send(input).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A pushed configuration; one that cannot be read is refused by the core under its revision, if it has one.
+fn stored<C>(
+    pushed: Result<Republished<C>, Undecodable>,
+    input: impl Fn(Stored<C>) -> Input,
+) -> Option<Input> {
+    Some(match pushed {
+        Ok(Republished { revision, value, .. }) => input(Stored { revision, value: Ok(value) }),
+        Err(Undecodable { sequence: Some(revision), reason, .. }) => {
+            input(Stored { revision, value: Err(reason) })
+        }
+        Err(error) => undecodable(error),
+    })
+}
+
+/// Reads configuration, role and job.
+pub async fn read(bus: Bus, address: Address, inputs: mpsc::Sender<Input>) {
+    let answer = match snapshot(&bus, &address, &inputs).await {
+        Ok(snapshot) => Input::ConfigurationRead(Box::new(snapshot)),
+        Err(reason) => Input::ReadFailed { reason },
+    };
+    // The loop that is gone wants no answer.
+    let _ = inputs.send(answer).await;
+}
+
+async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) -> Result<Snapshot, String> {
+    let Address { pool, worker } = address;
+    let (config, members) = (bus.kv(streams::CONFIG), bus.kv(streams::MEMBERS));
+    let say = |error: nats_adapter::KvError| error.to_string();
+    let read = async {
+        tokio::try_join!(
+            async { config.get_direct(ConfigKey::Pool(pool.clone())).await.map_err(say) },
+            async { config.get_direct(ConfigKey::Node(worker.clone())).await.map_err(say) },
+            async { members.get_direct(format!("{pool}.{worker}")).await.map_err(say) },
+            async {
+                match bus.last_direct::<Job>(streams::JOB, Subject::Job(pool.clone())).await {
+                    Ok(entry) => Ok(Ok(entry.map(|entry| entry.message))),
+                    Err(ReadError::Undecodable(error)) => Ok(Err(undecodable(error))),
+                    Err(error) => Err(error.to_string()),
+                }
+            },
+        )
+    };
+    let (pool_config, node_config, role, job) = read.await?;
+    let role = role.map(|entry| Member::decode(&entry.value)).transpose().map_err(|error| {
+        let subject = Subject::Role(pool.clone(), worker.clone()).to_string();
+        Input::Undecodable { subject, reason: error.to_string() }
+    });
+    let mut present =
+        Snapshot { pool: pool_config.map(decoded), node: node_config.map(decoded), ..Snapshot::default() };
+    for unreadable in [role.map(|role| present.role = role), job.map(|job| present.job = job)] {
+        if let Err(input) = unreadable {
+            // The loop that is gone wants no news.
+            let _ = inputs.send(input).await;
+        }
+    }
+    Ok(present)
+}
+
+fn decoded<C: Message>(entry: KvEntry) -> Stored<C> {
+    let value = C::decode(&entry.value).map(Some).map_err(|error| error.to_string());
+    Stored { revision: entry.revision, value }
+}
+
+/// Asks to join.
+pub async fn join(
+    bus: Bus,
+    address: Address,
+    request: JoinRequest,
+    metrics: Arc<Metrics>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let subject = Subject::Join(address.pool, address.worker);
+    let answer = match bus.request::<JoinRequest, JoinReply>(subject, &request).await {
+        Ok(reply) => {
+            if matches!(reply, JoinReply::Accepted(_)) {
+                metrics.joined();
+            }
+            Input::JoinReply(reply)
+        }
+        Err(error) => Input::JoinFailed { reason: error.to_string() },
+    };
+    // The loop that is gone wants no answer.
+    let _ = inputs.send(answer).await;
+}
+
+/// Sends what comes until `outgoing` is closed and empty, and answers every share.
+pub async fn publish(
+    bus: Bus,
+    address: Address,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    metrics: Arc<Metrics>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let mut acks = FuturesUnordered::new();
+    loop {
+        let answer = tokio::select! {
+            Some(answer) = acks.next() => Some(answer),
+            message = outgoing.recv() => match message {
+                None => return,
+                Some(Outgoing::Share(publication)) => {
+                    let (id, attempt) = (publication.id, publication.attempt);
+                    match send_share(&bus, &address, publication).await {
+                        Ok(ack) => {
+                            acks.push(answer(ack, id, attempt));
+                            None
+                        }
+                        Err(error) => Some(Input::PublishFailed { id, attempt, reason: error.to_string() }),
+                    }
+                }
+                Some(Outgoing::Heartbeat(heartbeat)) => {
+                    let subject = Subject::Heartbeat(address.pool.clone(), address.worker.clone());
+                    match bus.publish(subject, heartbeat.as_ref()).await {
+                        Ok(()) => metrics.heartbeat(),
+                        Err(error) => signal_lost(&metrics, "heartbeat", &error),
+                    }
+                    None
+                }
+                Some(Outgoing::Leave(leave)) => {
+                    let subject = Subject::Leave(address.pool.clone(), address.worker.clone());
+                    if let Err(error) = bus.publish(subject, &leave).await {
+                        signal_lost(&metrics, "good-bye", &error);
+                    }
+                    None
+                }
+            },
+        };
+        if let Some(answer) = answer
+            && inputs.send(answer).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn signal_lost(metrics: &Metrics, what: &str, error: &PublishError) {
+    metrics.signal_lost();
+    tracing::debug!(%error, "a {what} was not sent");
+}
+
+async fn send_share(
+    bus: &Bus,
+    address: &Address,
+    publication: Publication,
+) -> Result<PendingAck, PublishError> {
+    let Publication { lane, share, .. } = publication;
+    let message_id = share.message_id();
+    bus.publish_pipelined(address.lane(lane), &share, Some(&message_id), Expect::None).await
+}
+
+async fn answer(ack: PendingAck, id: u64, attempt: u32) -> Input {
+    match ack.stored().await {
+        Ok(_) => Input::Acked { id },
+        Err(error) => Input::PublishFailed { id, attempt, reason: error.to_string() },
+    }
+}

@@ -1,0 +1,229 @@
+//! Search threads: each takes one order at a time, searches it in short chunks and looks after each whether to stop.
+
+use crate::{algorithms, idle_class};
+use algorithm_api::{Algorithm, Range, Search, Target};
+use bus_schemas::{AlgorithmId, job::WorkUnit};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use worker_core::{Input, SearchOrder};
+
+/// How long a chunk should take: a thread stops no later than this after it was told, give or take.
+pub const CHUNK: Duration = Duration::from_millis(2);
+/// Room for what one chunk finds. Chunks are short enough that a quarter of it is expected at most.
+const FINDINGS_PER_CHUNK: usize = 256;
+/// Most positions of a chunk.
+const MAX_BUDGET: u64 = 1 << 24;
+/// A chunk's size grows at most by this factor at a time.
+const MAX_GROWTH: u64 = 4;
+/// Orders that wait at a thread. The core gives the next only after the answer to the last.
+const ORDERS_AHEAD: usize = 1;
+
+/// Why an order cannot be handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The system starts no more threads.
+    #[error("the system starts no more threads; lower max_threads or raise the limit of tasks")]
+    NoThread,
+    /// The thread has ended.
+    #[error("the search thread is gone")]
+    Gone,
+}
+
+/// The threads. Dropped, it lets them end; they are not waited for.
+#[derive(Debug)]
+pub struct SearchPool {
+    threads: Vec<Thread>,
+    results: mpsc::Sender<Input>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    orders: Option<SyncSender<SearchOrder>>,
+    /// Orders up to this one are to stop.
+    stop: Arc<AtomicU64>,
+}
+
+impl SearchPool {
+    /// No threads yet; what they find and finish goes to `results`.
+    pub fn new(results: mpsc::Sender<Input>) -> Self {
+        Self { threads: Vec::new(), results }
+    }
+
+    /// Hands an order to its thread, which is started if need be.
+    pub fn start(&mut self, order: SearchOrder) -> Result<(), StartError> {
+        let index = order.thread;
+        while self.threads.len() <= usize::from(index) {
+            self.threads.push(self.spawn());
+        }
+        let thread = self.threads.get(usize::from(index)).and_then(|thread| thread.orders.as_ref());
+        thread.ok_or(StartError::NoThread)?.try_send(order).map_err(|_| StartError::Gone)
+    }
+
+    /// Lets a thread stop `order` and what came before.
+    pub fn stop(&self, thread: u16, order: u64) {
+        if let Some(thread) = self.threads.get(usize::from(thread)) {
+            thread.stop.fetch_max(order, Ordering::Release);
+        }
+    }
+
+    fn spawn(&self) -> Thread {
+        let (orders, incoming) = sync_channel(ORDERS_AHEAD);
+        let stop = Arc::new(AtomicU64::new(0));
+        let searcher = Searcher {
+            stop: Arc::clone(&stop),
+            results: self.results.clone(),
+            findings: Vec::with_capacity(FINDINGS_PER_CHUNK),
+            pace: Pace::default(),
+        };
+        let name = format!("search-{}", self.threads.len());
+        let spawned = std::thread::Builder::new().name(name).spawn(move || searcher.run(&incoming));
+        if let Err(error) = &spawned {
+            tracing::error!(%error, "a search thread cannot be started");
+        }
+        Thread { orders: spawned.ok().map(|_| orders), stop }
+    }
+}
+
+impl Drop for SearchPool {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            thread.stop.store(u64::MAX, Ordering::Release);
+        }
+    }
+}
+
+/// Says that a thread is gone, however it ended.
+struct Farewell {
+    order: SearchOrder,
+    results: mpsc::Sender<Input>,
+    done: bool,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if !self.done {
+            let reason = "the search thread has panicked; this is a defect of the algorithm".to_owned();
+            // A process that is ending does not need the news.
+            let _ = self.results.blocking_send(Input::ThreadFailed { thread: self.order.thread, reason });
+        }
+    }
+}
+
+struct Searcher {
+    stop: Arc<AtomicU64>,
+    results: mpsc::Sender<Input>,
+    findings: Vec<(u32, [u8; 32])>,
+    pace: Pace,
+}
+
+impl Searcher {
+    /// Until the pool or the receiver of results is gone.
+    fn run(mut self, orders: &Receiver<SearchOrder>) {
+        if let Err(error) = idle_class::enter() {
+            tracing::warn!(%error, "a search thread cannot enter the idle class and competes with other programs");
+        }
+        for order in orders {
+            let mut farewell = Farewell { order, results: self.results.clone(), done: false };
+            let answer = self.search(&farewell.order);
+            farewell.done = true;
+            if answer.is_none_or(|answer| self.results.blocking_send(answer).is_err()) {
+                return;
+            }
+        }
+    }
+
+    /// Searches one unit; `None` when nobody listens any more.
+    fn search(&mut self, order: &SearchOrder) -> Option<Input> {
+        let (thread, number) = (order.thread, order.order);
+        let refused = |reason: String| Some(Input::SearchRefused { thread, order: number, reason });
+        let (algorithm, mut search) = match prepare(order) {
+            Ok(prepared) => prepared,
+            Err(reason) => return refused(reason),
+        };
+        let job = &order.assignment.job;
+        self.pace.begin(&job.algorithm.id, job.algorithm.version);
+        let target = Target::from_le_bytes(order.assignment.target.to_le_bytes());
+        let most = most_positions(&target);
+        let nonces = order.unit.nonces;
+        let mut range = Range { next: nonces.start, end: nonces.end };
+        while !range.is_empty() && self.stop.load(Ordering::Acquire) < number {
+            let began = Instant::now();
+            let findings = &mut self.findings;
+            let mut sink = |finding: algorithm_api::Finding<'_>| {
+                if let Ok(nonce) = finding.bytes.try_into() {
+                    findings.push((u32::from_le_bytes(nonce), finding.hash));
+                }
+            };
+            let done = search.search(&mut range, self.pace.budget.min(most), &target, &mut sink);
+            if done == 0 {
+                return refused(format!("{} stopped within its space", algorithm.descriptor().id));
+            }
+            self.pace.measure(done, began.elapsed());
+            for (nonce, hash) in self.findings.drain(..) {
+                self.results.blocking_send(Input::Found { thread, order: number, nonce, hash }).ok()?;
+            }
+        }
+        Some(Input::UnitEnded { thread, order: number, next: range.next })
+    }
+}
+
+type Prepared = (&'static dyn Algorithm, Box<dyn Search>);
+
+fn prepare(order: &SearchOrder) -> Result<Prepared, String> {
+    let job = &order.assignment.job;
+    let (id, version) = (&job.algorithm.id, job.algorithm.version);
+    let algorithm =
+        algorithms::find(id, version).ok_or_else(|| format!("{id} version {version} is not here"))?;
+    let WorkUnit::Header(work) = &job.work;
+    let (roll, version) = order.unit.roll(work);
+    let header = work.header(job.extranonce(order.assignment.slot, roll), version, work.time, 0);
+    let search = algorithm.prepare(&header).map_err(|error| error.to_string())?;
+    Ok((algorithm, search))
+}
+
+/// Positions of which a quarter of [`FINDINGS_PER_CHUNK`] meet the target, at least.
+fn most_positions(target: &Target) -> u64 {
+    let bytes = target.to_le_bytes();
+    let zero_bytes = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let first = bytes.iter().rev().nth(zero_bytes).map_or(0, |byte| byte.leading_zeros());
+    let bits = u32::try_from(zero_bytes * 8).unwrap_or(u32::MAX).saturating_add(first);
+    (FINDINGS_PER_CHUNK as u64 / 4).saturating_mul(1_u64.checked_shl(bits).unwrap_or(u64::MAX))
+}
+
+/// How many positions make a chunk.
+#[derive(Debug)]
+struct Pace {
+    algorithm: Option<(AlgorithmId, u32)>,
+    budget: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { algorithm: None, budget: 1 }
+    }
+}
+
+impl Pace {
+    /// Another algorithm begins with the smallest chunk.
+    fn begin(&mut self, id: &AlgorithmId, version: u32) {
+        if self.algorithm.as_ref().is_none_or(|(known, v)| known != id || *v != version) {
+            *self = Self { algorithm: Some((id.clone(), version)), budget: 1 };
+        }
+    }
+
+    fn measure(&mut self, done: u64, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let fitting = done.saturating_mul(CHUNK.as_nanos() as u64) / nanos;
+        self.budget = fitting.min(self.budget.saturating_mul(MAX_GROWTH)).clamp(1, MAX_BUDGET);
+    }
+}
+
+#[cfg(test)]
+mod tests;
