@@ -1,7 +1,7 @@
 //! The connection: how it is made and kept, and what is known about it.
 
 use crate::{backoff, publish};
-use async_nats::{Client, ConnectOptions, Event, ServerError, connection::State, jetstream};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError, connection::State, jetstream};
 use futures_util::StreamExt;
 use std::{
     fmt,
@@ -26,7 +26,8 @@ pub const EVENT_BACKLOG: usize = 256;
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct BusOptions {
-    /// `nats://host:port` of one or more servers of one cluster.
+    /// `nats://host:port` of one or more servers of one cluster. A `user:password@` of the first that has one is the
+    /// login, and is never printed.
     pub servers: Vec<String>,
     /// Name of the connection, for people that look at the server.
     pub name: String,
@@ -54,6 +55,12 @@ impl BusOptions {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// An address is none, or none is given.
+    #[error("{server:?} is no address of a server; use nats://host:port")]
+    InvalidServer {
+        /// The address, without a login.
+        server: String,
+    },
     /// The credentials could not be read.
     #[error("cannot read the credentials {path}: {source}")]
     Credentials {
@@ -185,10 +192,8 @@ impl Bus {
         loop {
             let error = match Self::try_connect(&options).await {
                 Ok(bus) => return Ok(bus),
-                Err(error @ (ConnectError::Credentials { .. } | ConnectError::Refused { .. })) => {
-                    return Err(error);
-                }
-                Err(error) => error,
+                Err(error @ (ConnectError::Unreachable { .. } | ConnectError::NoRoundTrip { .. })) => error,
+                Err(error) => return Err(error),
             };
             let delay = backoff.next();
             if tokio::time::Instant::now() + delay >= give_up {
@@ -227,9 +232,13 @@ impl Bus {
                 .await
                 .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?;
         }
-        let servers = options.servers.join(",");
-        let client = match tokio::time::timeout(CONNECT_DEADLINE * 2, connect.connect(&options.servers)).await
-        {
+        let addresses = addresses(&options.servers)?;
+        if let Some((user, password)) = addresses.iter().find_map(|a| Some((a.username()?, a.password()?))) {
+            connect = connect.user_and_password(user.to_owned(), password.to_owned());
+        }
+        let shown: Vec<_> = addresses.iter().map(|a| format!("{}:{}", a.host(), a.port())).collect();
+        let servers = shown.join(",");
+        let client = match tokio::time::timeout(CONNECT_DEADLINE * 2, connect.connect(addresses)).await {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => return Err(connect_error(servers, &error)),
             Err(_) => {
@@ -331,6 +340,17 @@ fn note(
     }
     // Nobody needs to listen.
     let _ = events.send(report);
+}
+
+fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
+    // What cannot be read may hold a password in any place before the last @.
+    let shown = |server: &str| server.rsplit('@').next().unwrap_or_default().to_owned();
+    if servers.is_empty() {
+        return Err(ConnectError::InvalidServer { server: String::new() });
+    }
+    let parse =
+        |server: &String| server.parse().map_err(|_| ConnectError::InvalidServer { server: shown(server) });
+    servers.iter().map(parse).collect()
 }
 
 fn connect_error(servers: String, error: &async_nats::ConnectError) -> ConnectError {
