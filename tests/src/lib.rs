@@ -2,10 +2,13 @@
 //!
 //! The same modules start the parts of `make run`. Nothing here imitates a part.
 
+pub mod bench;
 pub mod bitcoin_knots;
 pub mod btcd;
 pub mod chain_node;
+pub mod coordinator;
 pub mod folder;
+pub mod hand_worker;
 pub mod litecoind;
 pub mod nats_server;
 pub mod parts;

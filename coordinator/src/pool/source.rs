@@ -19,6 +19,9 @@ use tokio::sync::watch;
 /// Pause after a failed attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Pause after a template that was stale when it was proposed.
+const STALE_PAUSE: Duration = Duration::from_millis(20);
+
 /// The source in use, for whoever has a block.
 pub(crate) type Current = Option<Arc<dyn JobSource>>;
 
@@ -83,7 +86,9 @@ async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<
                 context.tell(PoolInput::Template(Box::new(offered))).await
             }
             Ok((None, _)) => {
+                // The node moved on between two calls; one that keeps saying so must not be asked without pause.
                 after = None;
+                tokio::time::sleep(STALE_PAUSE).await;
                 true
             }
             Err(trouble) => pause(context, &trouble).await,

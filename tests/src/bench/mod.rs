@@ -1,0 +1,117 @@
+//! Benchmarks: what was measured, as a table for people and as JSON for programs, both from the same figures.
+
+pub mod share;
+
+use crate::parts::repository;
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command, time::Duration};
+
+/// One figure, with the quartiles of its samples.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub name: &'static str,
+    /// Under which circumstances.
+    pub case: BTreeMap<&'static str, serde_json::Value>,
+    /// Median of the samples.
+    pub value: f64,
+    /// Unit of `value`, `low` and `high`.
+    pub unit: &'static str,
+    /// Lower quartile.
+    pub low: f64,
+    /// Upper quartile.
+    pub high: f64,
+    /// How many samples.
+    pub samples: usize,
+    /// What is wanted, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<f64>,
+    /// `higher` or `lower`.
+    pub better: &'static str,
+}
+
+impl Figure {
+    /// A figure of which more is better. `None` without samples.
+    pub fn higher(
+        name: &'static str,
+        unit: &'static str,
+        case: &[(&'static str, serde_json::Value)],
+        samples: &[f64],
+        goal: Option<f64>,
+    ) -> Option<Self> {
+        let mut sorted: Vec<f64> = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let quantile =
+            |q: f64| sorted.get(((sorted.len().checked_sub(1)? as f64) * q).round() as usize).copied();
+        let case = case.iter().cloned().collect();
+        let (value, low, high) = (quantile(0.5)?, quantile(0.25)?, quantile(0.75)?);
+        Some(Self { name, case, value, unit, low, high, samples: sorted.len(), goal, better: "higher" })
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Host {
+    cpu: String,
+    cores: usize,
+    memory_mib: u64,
+    kernel: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    bench: &'a str,
+    commit: String,
+    host: Host,
+    figures: &'a [Figure],
+}
+
+fn field(path: &str, key: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.split_once(':').filter(|(k, _)| k.trim() == key));
+    line.map_or_else(String::new, |(_, v)| v.trim().to_owned())
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(repository()).output();
+    output.map_or_else(|_| String::new(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+}
+
+fn host() -> Host {
+    let memory = field("/proc/meminfo", "MemTotal");
+    Host {
+        cpu: field("/proc/cpuinfo", "model name"),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_mib: memory.trim_end_matches(" kB").parse::<u64>().unwrap_or_default() / 1_024,
+        kernel: output("uname", &["-r"]),
+    }
+}
+
+/// Prints the table and writes `target/bench/<bench>.json`; returns the file.
+pub fn publish(bench: &str, figures: &[Figure]) -> io::Result<PathBuf> {
+    let report = Report { bench, commit: output("git", &["rev-parse", "HEAD"]), host: host(), figures };
+    let folder = repository().join("target/bench");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{bench}.json"));
+    fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;
+    let mut table = format!(
+        "{:<24} {:<44} {:>14} {:>14} {:>14}  {}\n",
+        "figure", "case", "low", "median", "high", "unit"
+    );
+    for f in figures {
+        let case: Vec<_> =
+            f.case.iter().map(|(k, v)| format!("{k}={}", v.to_string().trim_matches('"'))).collect();
+        let (case, goal) = (case.join(" "), f.goal.map_or_else(String::new, |g| format!(" (goal {g})")));
+        table += &format!(
+            "{:<24} {case:<44} {:>14.0} {:>14.0} {:>14.0}  {}{goal}\n",
+            f.name, f.low, f.value, f.high, f.unit
+        );
+    }
+    io::Write::write_all(&mut io::stdout(), table.as_bytes())?;
+    Ok(path)
+}
+
+/// Processor time of the calling thread.
+pub fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}

@@ -1,0 +1,118 @@
+//! Configuration as operators write it, by bucket and by command.
+
+use crate::{Farm, every_hash_is_a_share};
+use bus_schemas::{
+    command::{
+        CommandError, ErrorCode, FarmStatus, NodeList, NodePut, PoolPut, PoolRequest, PoolView, Revision,
+    },
+    config::ConfigKey,
+    event::EventData,
+    member::Role,
+    subject::command,
+};
+use nats_adapter::{RequestError, streams};
+use system_tests::{
+    coordinator::{COORDINATOR_DEADLINE, job},
+    wait,
+};
+
+#[tokio::test]
+async fn a_bad_edit_in_the_bucket_is_refused_with_its_reason_and_the_last_good_one_stays() {
+    let mut farm = Farm::start(&every_hash_is_a_share()).await;
+    let key = ConfigKey::Pool(farm.pool.clone());
+    let kv = farm.bus.kv(streams::CONFIG);
+    for (edit, why) in [
+        ("{\"thread\":1}", "unknown key thread"),
+        ("nonsense", "not readable"),
+        ("{\"slot_bits\":0}", "slot_bits"),
+    ] {
+        kv.put(&key, edit.as_bytes().to_vec().into()).await.unwrap();
+        let refused = |e: &EventData| matches!(e, EventData::ConfigRefused { reason, in_force: 1, .. } if reason.contains(why));
+        farm.event(why, refused).await;
+    }
+    let request = PoolRequest { pool: farm.pool.clone(), reason: String::new(), force: false };
+    let view: PoolView = farm.bus.request(&command("pool", "get"), &request).await.unwrap();
+    assert_eq!((view.revision, view.config), (1, every_hash_is_a_share()));
+}
+
+#[tokio::test]
+async fn a_change_of_the_division_is_published_as_a_new_job() {
+    let farm = Farm::start(&every_hash_is_a_share()).await;
+    let before = job(&farm.bus, &farm.pool).await.unwrap();
+    let mut config = every_hash_is_a_share();
+    config.mode = bus_schemas::work::SearchMode::SharedBlock;
+    system_tests::coordinator::put_pool(&farm.bus, &farm.pool, &config).await.unwrap();
+    let after = wait::until(COORDINATOR_DEADLINE, "a job of the new division", async || {
+        job(&farm.bus, &farm.pool).await.ok().filter(|j| j.mode == config.mode)
+    });
+    assert!(after.await.unwrap().sequence > before.sequence);
+}
+
+#[tokio::test]
+async fn commands_do_what_they_say_and_refuse_with_code_and_hint() {
+    let farm = Farm::start(&every_hash_is_a_share()).await;
+    farm.worker("w1").await;
+    let bus = &farm.bus;
+    let request = |pool: &str| PoolRequest {
+        pool: bus_schemas::PoolId::new(pool).unwrap(),
+        reason: String::new(),
+        force: false,
+    };
+
+    let paused: Revision = bus.request(&command("pool", "pause"), &request("main")).await.unwrap();
+    wait::until(COORDINATOR_DEADLINE, "the pause", async || {
+        let view: PoolView = bus.request(&command("pool", "get"), &request("main")).await.ok()?;
+        (view.config.paused && view.revision == paused.revision).then_some(())
+    })
+    .await
+    .unwrap();
+
+    let put = |revision| PoolPut {
+        pool: farm.pool.clone(),
+        config: serde_json::json!({}),
+        revision: Some(revision),
+    };
+    let code = async |verb, error: Result<Revision, RequestError>| match error {
+        Err(RequestError::Refused(CommandError { code, hint, .. })) if !hint.is_empty() => code,
+        other => panic!("{verb}: {other:?}"),
+    };
+    assert_eq!(
+        code("put", bus.request(&command("pool", "put"), &put(1)).await).await,
+        ErrorCode::RevisionMismatch
+    );
+    assert_eq!(
+        code("delete", bus.request(&command("pool", "delete"), &request("main")).await).await,
+        ErrorCode::PoolInUse
+    );
+    assert_eq!(
+        code("pause", bus.request(&command("pool", "pause"), &request("other")).await).await,
+        ErrorCode::UnknownPool
+    );
+    let bad = NodePut {
+        node: bus_schemas::WorkerId::new("w1").unwrap(),
+        config: serde_json::json!({ "threads": 5_000 }),
+        revision: None,
+    };
+    assert_eq!(
+        code("node", bus.request(&command("node", "put"), &bad).await).await,
+        ErrorCode::InvalidConfig
+    );
+    let malformed = bus.request_bytes(&command("pool", "get"), b"rubbish".to_vec().into()).await;
+    assert!(matches!(
+        malformed,
+        Err(RequestError::Refused(CommandError { code: ErrorCode::MalformedRequest, .. }))
+    ));
+
+    let pin = NodePut { config: serde_json::json!({ "role": "backup" }), ..bad };
+    let _: Revision = bus.request(&command("node", "put"), &pin).await.unwrap();
+    wait::until(COORDINATOR_DEADLINE, "the pinned role", async || {
+        let list = bus.request_bytes(&command("node", "list"), Default::default()).await.ok()?;
+        let list: NodeList = bus_schemas::Message::decode(&list).ok()?;
+        list.nodes.iter().any(|n| n.membership.as_ref().is_some_and(|m| m.role == Role::Backup)).then_some(())
+    })
+    .await
+    .unwrap();
+    let status = bus.request_bytes(&command("farm", "status"), Default::default()).await.unwrap();
+    let status: FarmStatus = bus_schemas::Message::decode(&status).unwrap();
+    assert_eq!(status.pools.len(), 1);
+}
