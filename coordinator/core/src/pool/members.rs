@@ -354,6 +354,23 @@ impl Members {
         changes
     }
 
+    /// The pool has fewer slots than before: whoever holds one that is no more loses its place and joins again.
+    pub(crate) fn shrink(&mut self, terms: Terms<'_>, now: Now) -> Changes {
+        let (mut changes, limit) = (Changes::default(), 1_u32 << terms.config.slot_bits.min(16));
+        let beyond =
+            |e: &&mut Entry| e.member.standing == Standing::Present && u32::from(e.member.slot) >= limit;
+        for entry in self.entries.values_mut().filter(beyond) {
+            let worker = entry.member.worker.clone();
+            let silent_ms = now.mono.since(entry.last_heard);
+            retire(entry, Standing::Lost, format!("the pool has only {limit} slots now"), terms, now);
+            self.slots.free(entry.member.slot, &worker, terms.job_sequence);
+            changes.store.push(entry.member.clone());
+            changes.events.push(EventData::WorkerLost { worker, silent_ms });
+        }
+        self.fill_roles(&mut changes, terms, now);
+        changes
+    }
+
     /// Pinned roles first, then exactly as many active members as wanted, as far as there are: whoever is active
     /// stays, backups step in by reported rate and then by id, the newest steps out.
     pub(crate) fn fill_roles(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {

@@ -146,7 +146,12 @@ impl Pool {
         if config.mode != self.config.mode || config.slot_bits != self.config.slot_bits {
             self.jobs.renew();
         }
+        let shrinks = config.slot_bits < self.config.slot_bits;
         self.config = config;
+        if shrinks {
+            let changes = self.with_members(|m, terms| m.shrink(terms, now));
+            self.change(changes, None);
+        }
         self.fill_roles(now);
         self.next_job(now);
         other_source

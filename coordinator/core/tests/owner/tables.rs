@@ -165,6 +165,21 @@ fn the_third_worker_is_a_backup_and_steps_in_when_an_active_one_is_lost() {
 }
 
 #[test]
+fn a_worker_whose_slot_is_no_more_joins_again_under_one_that_is() {
+    let mut farm = mining();
+    (2..=3).for_each(|n| drop(farm.join(n, "s").unwrap()));
+    assert_eq!(farm.member(3).slot, 2);
+    let value = Some(br#"{"initial_share_bits":0,"min_share_bits":0,"slot_bits":1}"#.to_vec());
+    farm.input(Input::Config { key: "pool.main".into(), revision: 2, value });
+    assert_eq!(farm.member(3).standing, Standing::Lost);
+    assert_eq!(farm.job().slot_bits, 1);
+    assert_eq!(farm.join(3, "s"), Err(ErrorCode::PoolFull));
+    farm.leave(1, "s1");
+    farm.pool_input(PoolInput::Template(template(2, HARD_BITS, 101)));
+    assert_eq!(farm.join(3, "s").unwrap().slot, 0);
+}
+
+#[test]
 fn a_node_configuration_pins_the_role() {
     let mut farm = mining();
     let value = Some(br#"{"role":"backup"}"#.to_vec());
