@@ -26,14 +26,17 @@ help: ## list the targets
 
 run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin, FOR=30s ends it by itself)
 	@$(install) $(parts_of_run) nats-cli
-	cargo run --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
+	cargo build --workspace --bins
+	cargo run --quiet --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
 
 test: parts lint ## everything a change must pass: parts, lint, all tests
 	@for part in $(subst --skip,,$(skip)); do echo "!!! NOT RUN for want of a part: tests named *$$part* (make parts test-knots)"; done
+	cargo build --workspace --all-targets
 	cargo test --workspace $(if $(strip $(skip)),-- $(strip $(skip)))
 
 test-knots: ## the tests against Bitcoin Knots, from Debian sid (make test runs them too once it is installed)
 	@$(install) nats-server btcd bitcoin-knots
+	cargo build --workspace --all-targets
 	cargo test --workspace -- bitcoin_knots
 
 lint: ## formatting and clippy, warnings denied

@@ -2,11 +2,13 @@
 //!
 //! The same modules start the parts of `make run`. Nothing here imitates a part.
 
+pub mod audit;
 pub mod bench;
 pub mod bitcoin_knots;
 pub mod btcd;
 pub mod chain_node;
 pub mod coordinator;
+pub mod farm;
 pub mod folder;
 pub mod hand_worker;
 pub mod litecoind;
@@ -16,6 +18,7 @@ pub mod ports;
 pub mod process;
 pub mod rpc;
 pub mod wait;
+pub mod witness;
 
 use std::fmt;
 

@@ -1,0 +1,333 @@
+//! An independent audit of a pool: from nothing but what was on the bus it works out again which shares are valid, and
+//! compares that with the ledger, record by record.
+//!
+//! The rules are those of the contract, written down a second time. What the coordinator remembers, in which order it
+//! works and how often it was killed does not enter.
+
+use crate::witness::Record;
+use algorithm_api::{Algorithm, Target as HashTarget};
+use bus_schemas::job::{Job, WorkUnit};
+use bus_schemas::ledger::LedgerRecord;
+use bus_schemas::member::{Member, Standing};
+use bus_schemas::share::{Finding, Share, ShareRefusal};
+use bus_schemas::subject::Subject;
+use bus_schemas::{JobId, Message, PoolId, SessionId, ShareBits, Target, TimestampMs, Work, WorkerId};
+use coordinator_core::pool::STALE_GRACE_MS;
+use nats_adapter::Delivered;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most faults that are listed; one mistake often shows in every record after it.
+const MAX_FAULTS: usize = 20;
+
+/// What the audit found.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// Shares in the stream.
+    pub shares: u64,
+    /// Shares that are valid by the audit's own reckoning.
+    pub valid: u64,
+    /// Work of the valid ones.
+    pub work: Work,
+    /// Shares that are not, by reason.
+    pub refused: BTreeMap<ShareRefusal, u64>,
+    /// Jobs that were published.
+    pub jobs: u64,
+    /// Epochs that wrote to the ledger.
+    pub epochs: BTreeSet<u64>,
+    /// For each worker, the longest time between two heartbeats over which its hashes did not rise although it was to
+    /// mine, milliseconds.
+    pub longest_idle_ms: BTreeMap<WorkerId, u64>,
+    /// Whatever is wrong; nothing when all is well.
+    pub faults: Vec<String>,
+}
+
+/// One life of a worker in one slot, by the generation at which it got it.
+#[derive(Debug)]
+struct Tenancy {
+    session: SessionId,
+    slot: u16,
+    /// Difficulty by the first job for which it holds, later decisions over earlier ones.
+    difficulty: BTreeMap<u64, ShareBits>,
+}
+
+/// A published job and when another previous block took its place.
+struct Published<'a> {
+    job: &'a Job,
+    superseded_at: Option<TimestampMs>,
+}
+
+struct Auditor<'a> {
+    jobs: BTreeMap<&'a JobId, Published<'a>>,
+    tenancies: BTreeMap<(&'a WorkerId, u64), Tenancy>,
+    members: BTreeSet<&'a WorkerId>,
+    algorithms: [&'static dyn Algorithm; 2],
+    /// Findings that were judged, by what they consist of.
+    seen: BTreeSet<(JobId, u16, [u32; 4])>,
+    /// Headers that were hashed: no two shares may have the same.
+    headers: BTreeSet<Vec<u8>>,
+    /// Who searched a slot under a job.
+    searchers: BTreeMap<(JobId, u16), (WorkerId, SessionId)>,
+    audit: Audit,
+}
+
+/// What one ledger record should say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Expected {
+    credits: BTreeMap<WorkerId, (u64, Work)>,
+    refused: BTreeMap<(WorkerId, ShareRefusal), u64>,
+}
+
+/// Audits what a witness saw of one pool.
+pub fn audit(record: &Record) -> Audit {
+    let mut auditor = Auditor::new(record);
+    auditor.slots(&record.members);
+    auditor.ledger(record);
+    auditor.mining(record);
+    auditor.audit
+}
+
+impl<'a> Auditor<'a> {
+    fn new(record: &'a Record) -> Self {
+        let mut tenancies: BTreeMap<(&WorkerId, u64), Tenancy> = BTreeMap::new();
+        for member in &record.members {
+            let tenancy = tenancies.entry((&member.worker, member.slot_generation)).or_insert_with(|| {
+                Tenancy { session: member.session.clone(), slot: member.slot, difficulty: BTreeMap::new() }
+            });
+            tenancy.difficulty.extend(member.difficulty.iter().map(|step| (step.from_job, step.bits)));
+        }
+        let audit = Audit { jobs: record.jobs.len() as u64, ..Audit::default() };
+        Self {
+            jobs: published(&record.jobs),
+            tenancies,
+            members: record.members.iter().map(|member| &member.worker).collect(),
+            algorithms: [&algorithm_sha256d::Sha256d, &algorithm_scrypt::Scrypt1024],
+            seen: BTreeSet::new(),
+            headers: BTreeSet::new(),
+            searchers: BTreeMap::new(),
+            audit,
+        }
+    }
+
+    fn fault(&mut self, fault: String) {
+        if self.audit.faults.len() < MAX_FAULTS {
+            self.audit.faults.push(fault);
+        }
+    }
+
+    /// No slot is held by two present members, at any moment.
+    fn slots(&mut self, members: &[Member]) {
+        let mut holders: BTreeMap<u16, &WorkerId> = BTreeMap::new();
+        for member in members {
+            holders.retain(|_, holder| *holder != &member.worker);
+            if member.standing != Standing::Present {
+                continue;
+            }
+            if let Some(other) = holders.insert(member.slot, &member.worker) {
+                self.fault(format!(
+                    "slot {} is given to {} while {other} holds it",
+                    member.slot, member.worker
+                ));
+            }
+        }
+    }
+
+    /// Each ledger record says of exactly the shares that it covers what the audit says of them.
+    fn ledger(&mut self, record: &'a Record) {
+        let mut shares = record.shares.iter().peekable();
+        let mut before: Option<&LedgerRecord> = None;
+        for entry in &record.ledger {
+            let mut expected = Expected::default();
+            while let Some(delivered) = shares.next_if(|d| d.sequence <= entry.shares_to) {
+                self.account(delivered, &mut expected);
+            }
+            self.compare(entry, &expected);
+            self.follows(before, entry);
+            self.audit.epochs.insert(entry.epoch);
+            before = Some(entry);
+        }
+        let left = shares.count();
+        if left > 0 {
+            self.fault(format!("{left} shares are in the stream and not in the ledger"));
+        }
+    }
+
+    fn account(&mut self, delivered: &Delivered, expected: &mut Expected) {
+        self.audit.shares += 1;
+        let Some((pool, worker)) = sender(delivered) else {
+            return self.fault(format!("share {} lies on {}", delivered.sequence, delivered.subject));
+        };
+        match self.judge(&pool, &worker, delivered) {
+            Ok(bits) => {
+                self.audit.valid += 1;
+                self.audit.work = self.audit.work.saturating_add(bits.work());
+                let credit = expected.credits.entry(worker).or_default();
+                credit.0 += 1;
+                credit.1 = credit.1.saturating_add(bits.work());
+            }
+            Err(refusal) => {
+                *self.audit.refused.entry(refusal).or_default() += 1;
+                *expected.refused.entry((worker, refusal)).or_default() += 1;
+            }
+        }
+    }
+
+    fn compare(&mut self, entry: &LedgerRecord, expected: &Expected) {
+        let mut said = Expected::default();
+        for credit in &entry.credits {
+            said.credits.insert(credit.worker.clone(), (credit.shares, credit.work));
+        }
+        for refused in &entry.refused {
+            said.refused.insert((refused.worker.clone(), refused.refusal), refused.shares);
+        }
+        if said != *expected {
+            self.fault(format!("ledger record {} says {said:?}, the shares say {expected:?}", entry.number));
+        }
+    }
+
+    fn follows(&mut self, before: Option<&LedgerRecord>, entry: &LedgerRecord) {
+        let (number, to, epoch) = before.map_or((0, 0, 0), |b| (b.number, b.shares_to, b.epoch));
+        if entry.number != number + 1 || entry.shares_to <= to || entry.epoch < epoch {
+            self.fault(format!(
+                "ledger record {} of epoch {epoch} to share {to} is followed by {} of {} to {}",
+                number, entry.number, entry.epoch, entry.shares_to
+            ));
+        }
+        let (shares, work) = before.map_or((0, Work::ZERO), |b| (b.total_shares, b.total_work));
+        let total = entry
+            .credits
+            .iter()
+            .fold((shares, work), |(n, w), credit| (n + credit.shares, w.saturating_add(credit.work)));
+        if total != (entry.total_shares, entry.total_work) {
+            self.fault(format!("the totals of ledger record {} are not the sums so far", entry.number));
+        }
+    }
+
+    /// The contract's rules for one share, in the order in which a reason is stated.
+    fn judge(
+        &mut self,
+        pool: &PoolId,
+        worker: &WorkerId,
+        delivered: &Delivered,
+    ) -> Result<ShareBits, ShareRefusal> {
+        if !self.members.contains(worker) {
+            return Err(ShareRefusal::NotAMember);
+        }
+        let share = Share::decode(&delivered.payload).map_err(|_| ShareRefusal::Malformed)?;
+        let published = self.jobs.get(&share.job).ok_or(ShareRefusal::UnknownJob)?;
+        let job = published.job;
+        if job.pool != *pool {
+            return Err(ShareRefusal::UnknownJob);
+        }
+        let late = |at: TimestampMs| delivered.stored_at > at.plus_ms(STALE_GRACE_MS);
+        if published.superseded_at.is_some_and(late) {
+            return Err(ShareRefusal::Stale);
+        }
+        let tenancy = self.tenancies.get(&(worker, share.generation)).ok_or(ShareRefusal::WrongSlot)?;
+        if tenancy.slot != share.slot || tenancy.session != share.session {
+            return Err(ShareRefusal::WrongSlot);
+        }
+        let Finding::Header(finding) = share.finding;
+        let WorkUnit::Header(work) = &job.work;
+        let range = job.nonce_range(share.slot).ok_or(ShareRefusal::WrongSlot)?;
+        if !range.contains(finding.nonce) {
+            return Err(ShareRefusal::NonceOutOfRange);
+        }
+        if (finding.version ^ work.version) & !work.version_mask != 0 {
+            return Err(ShareRefusal::VersionOutOfRange);
+        }
+        if finding.time < work.min_time || finding.time > work.max_time {
+            return Err(ShareRefusal::TimeOutOfRange);
+        }
+        let assigned = tenancy.difficulty.range(..=job.sequence).next_back().map(|(_, bits)| *bits);
+        if assigned != Some(share.bits) {
+            return Err(ShareRefusal::WrongDifficulty);
+        }
+        let parts = [finding.nonce, finding.roll, finding.version, finding.time];
+        if !self.seen.insert((share.job.clone(), share.slot, parts)) {
+            return Err(ShareRefusal::Duplicate);
+        }
+        let extranonce = job.extranonce(share.slot, finding.roll);
+        let header = work.header(extranonce, finding.version, finding.time, finding.nonce);
+        let algorithm = self.algorithms.iter().find(|a| {
+            a.descriptor().id == job.algorithm.id.as_str() && a.descriptor().version == job.algorithm.version
+        });
+        let algorithm = algorithm.ok_or(ShareRefusal::UnknownAlgorithm)?;
+        let hash = algorithm
+            .verify(&header, &finding.nonce.to_le_bytes())
+            .map_err(|_| ShareRefusal::UnknownAlgorithm)?;
+        if !hash_target(share.bits).is_met_by(&hash) {
+            return Err(ShareRefusal::LowDifficulty);
+        }
+        self.search(worker, &share, header.to_vec());
+        Ok(share.bits)
+    }
+
+    /// Nobody else searched this slot under this job, and nobody ever found this header.
+    fn search(&mut self, worker: &WorkerId, share: &Share, header: Vec<u8>) {
+        if !self.headers.insert(header) {
+            self.fault(format!(
+                "two shares have one header; the second is of {worker} under job {}",
+                share.job
+            ));
+        }
+        let searcher = (worker.clone(), share.session.clone());
+        let place = (share.job.clone(), share.slot);
+        let first = self.searchers.entry(place).or_insert_with(|| searcher.clone());
+        if *first != searcher {
+            let text = format!(
+                "slot {} of job {} was searched by {first:?} and {searcher:?}",
+                share.slot, share.job
+            );
+            self.fault(text);
+        }
+    }
+
+    fn mining(&mut self, record: &Record) {
+        /// Session, hashes, and when they last rose.
+        struct Progress<'a>(&'a SessionId, u64, TimestampMs);
+        let mut progress: BTreeMap<&WorkerId, Progress<'_>> = BTreeMap::new();
+        for (worker, heartbeat) in &record.heartbeats {
+            let now = Progress(&heartbeat.session, heartbeat.hashes_total, heartbeat.sent_at_ms);
+            let known = progress.get_mut(worker).filter(|p| p.0 == &heartbeat.session);
+            match known {
+                Some(last) if heartbeat.set_point.enabled() => {
+                    let idle = heartbeat.sent_at_ms.since(last.2);
+                    let longest = self.audit.longest_idle_ms.entry(worker.clone()).or_default();
+                    *longest = idle.max(*longest);
+                    if heartbeat.hashes_total > last.1 {
+                        *last = now;
+                    }
+                }
+                _ => drop(progress.insert(worker, now)),
+            }
+        }
+    }
+}
+
+fn published(jobs: &[Job]) -> BTreeMap<&JobId, Published<'_>> {
+    let previous = |job: &Job| {
+        let WorkUnit::Header(work) = &job.work;
+        work.prev_hash
+    };
+    let superseded = |(at, job): (usize, &Job)| {
+        jobs.iter()
+            .skip(at + 1)
+            .find(|later| previous(later) != previous(job))
+            .map(|later| later.published_at_ms)
+    };
+    jobs.iter()
+        .enumerate()
+        .map(|(at, job)| (&job.id, Published { job, superseded_at: superseded((at, job)) }))
+        .collect()
+}
+
+fn sender(delivered: &Delivered) -> Option<(PoolId, WorkerId)> {
+    match delivered.subject.parse() {
+        Ok(Subject::Share(pool, worker)) => Some((pool, worker)),
+        _ => None,
+    }
+}
+
+fn hash_target(bits: ShareBits) -> HashTarget {
+    HashTarget::from_le_bytes(Target::from_share_bits(bits).0.to_le_bytes())
+}
