@@ -105,6 +105,9 @@ impl Worker {
         let ended = CancellationToken::new();
         let _end = ended.clone().drop_guard();
         if let Some(listener) = listener {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!("metrics and health at http://{address}/metrics, /livez and /readyz");
+            }
             let served = http::serve(listener, Arc::clone(&metrics), shown, ended);
             tokio::spawn(async move {
                 if let Err(error) = served.await {
