@@ -77,7 +77,7 @@ impl Drop for Follower {
 impl Follower {
     /// Opens the consumer once, so that a wrong stream is told at once, and follows from then on.
     pub(crate) async fn start(bus: Bus, plan: Plan) -> Result<Self, OpenError> {
-        let mut task = Task { bus, plan, incarnation: None, caught_up: false };
+        let mut task = Task { bus, plan, incarnation: None, goal: 0, caught_up: false };
         let opened = task.open().await?;
         let (sender, bursts) = mpsc::channel(QUEUED_BURSTS);
         // Ends with its reader, or after it told that the stream was rewound.
@@ -108,6 +108,8 @@ struct Task {
     plan: Plan,
     /// When the stream was created: another one of the same name is not the same.
     incarnation: Option<i128>,
+    /// The stream's last sequence when the reading began.
+    goal: u64,
     caught_up: bool,
 }
 
@@ -186,7 +188,9 @@ impl Task {
             .messages()
             .await
             .map_err(|e| failed(e.to_string()))?;
-        self.incarnation = Some(created);
+        if self.incarnation.replace(created).is_none() {
+            self.goal = last;
+        }
         Ok(Opened { messages, consumer_sequence: 0, pending, connects })
     }
 
@@ -208,7 +212,9 @@ impl Task {
                 message = opened.messages.next() => message,
             };
             let (messages, broken) = self.gather(&mut opened, first);
-            let caught_up = opened.pending == 0 && !self.caught_up && !messages.is_empty();
+            let at_goal =
+                opened.pending == 0 || messages.last().is_some_and(|last| last.sequence >= self.goal);
+            let caught_up = at_goal && !self.caught_up && !messages.is_empty();
             self.caught_up |= caught_up;
             if !messages.is_empty() && sender.send(Burst::Messages { messages, caught_up }).await.is_err() {
                 return Pumped::ReaderGone;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use nats_adapter::{Action, Bus, BusOptions, Outcome, ensure};
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{error::Error, fmt, fmt::Display, path::PathBuf, process::ExitCode};
 
 /// Makes the streams and buckets of a farm, and tells where they differ from what is declared.
 #[derive(Debug, Parser)]
@@ -33,8 +33,23 @@ enum Command {
     Drift,
 }
 
+/// An error as people should see it.
+struct Told(Box<dyn Error>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
+
+impl<E: Error + 'static> From<E> for Told {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
 #[tokio::main]
-async fn main() -> Result<ExitCode, Box<dyn Error>> {
+async fn main() -> Result<ExitCode, Told> {
     let arguments = Arguments::parse();
     let mut options = BusOptions::new("dcmf-bus", arguments.server);
     options.credentials = arguments.creds;

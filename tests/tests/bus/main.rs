@@ -1,4 +1,5 @@
 //! The bus adapter against real servers.
+#![cfg(test)]
 
 mod cluster;
 mod commands;
