@@ -291,6 +291,11 @@ impl Bus {
         }
     }
 
+    /// Waits until the server has done everything that was asked of it before.
+    pub(crate) async fn round_trip(&self) -> Result<(), ConnectError> {
+        round_trip(&self.shared.client, "the server").await
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.shared.client.connection_state() == State::Connected
     }

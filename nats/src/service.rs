@@ -15,7 +15,7 @@ use bus_schemas::{
 };
 use bytes::Bytes;
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
     stream::{BoxStream, SelectAll},
 };
 use serde::Serialize;
@@ -45,6 +45,7 @@ type Refusals = Arc<Mutex<BTreeMap<String, Refused>>>;
 
 /// Commands that are being served. Of all coordinators one gets each call.
 pub struct CommandService {
+    bus: Bus,
     service: Service,
     calls: SelectAll<BoxStream<'static, Call>>,
 }
@@ -85,7 +86,7 @@ impl CommandService {
             let endpoint = builder.add(&subject).await.map_err(failed(&subject))?;
             calls.push(calls_of(endpoint, entity, verb, Arc::clone(&refusals)));
         }
-        Ok(Self { service, calls })
+        Ok(Self { bus: bus.clone(), service, calls })
     }
 
     /// The next command; `None` when the connection was closed for good.
@@ -93,11 +94,21 @@ impl CommandService {
         self.calls.next().await
     }
 
-    /// Stops serving.
-    pub async fn stop(self) {
+    /// Stops serving and gives the calls that came before and wait for their answers. On return the server sends no
+    /// more of them here; a call that was on its way meanwhile gets no answer, and its caller asks again.
+    pub async fn stop(mut self) -> Vec<Call> {
         if let Err(error) = self.service.stop().await {
             tracing::debug!(%error, "the service had stopped already");
         }
+        // An endpoint unsubscribes when it is looked at.
+        let mut waiting = Vec::new();
+        while let Some(Some(call)) = self.calls.next().now_or_never() {
+            waiting.push(call);
+        }
+        if let Err(error) = self.bus.round_trip().await {
+            tracing::debug!(%error, "the connection is gone, and with it the subscriptions");
+        }
+        waiting
     }
 }
 

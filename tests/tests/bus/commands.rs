@@ -70,7 +70,7 @@ async fn a_command_is_answered_once_and_its_refusal_comes_with_its_code() {
     let (answer, ()) = soon("the answer", async { tokio::join!(ask, serve) }).await;
     assert_eq!(answer.unwrap(), Revision { revision: 7 });
 
-    second.stop().await;
+    assert!(second.stop().await.is_empty());
     let ask = farm.bus.request_bytes(&subject, "{".into());
     let serve = async {
         let call = first.next().await.unwrap();
