@@ -199,10 +199,15 @@ impl HeaderWork {
 
     /// The header of a finding.
     pub fn header(&self, extranonce: Extranonce, version: u32, time: u32, nonce: u32) -> [u8; HEADER_LEN] {
+        self.header_over(&self.merkle_root(extranonce), version, time, nonce)
+    }
+
+    /// The header of a finding whose merkle root is known already: all findings of one extranonce share it.
+    pub fn header_over(&self, root: &[u8; 32], version: u32, time: u32, nonce: u32) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         header[..4].copy_from_slice(&version.to_le_bytes());
         header[4..36].copy_from_slice(&self.prev_hash.0);
-        header[36..68].copy_from_slice(&self.merkle_root(extranonce));
+        header[36..68].copy_from_slice(root);
         header[68..72].copy_from_slice(&time.to_le_bytes());
         header[72..76].copy_from_slice(&self.bits.to_le_bytes());
         header[76..].copy_from_slice(&nonce.to_le_bytes());

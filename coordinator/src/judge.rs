@@ -33,22 +33,63 @@ pub fn algorithm(id: &AlgorithmId) -> Option<&'static dyn Algorithm> {
     ALGORITHMS.into_iter().find(|a| a.descriptor().id == id.as_str())
 }
 
-/// Rebuilds the header that a finding claims and judges it against `target`.
-pub fn judge_header(job: &Job, slot: u16, finding: &Finding, target: Target) -> Verdict {
-    let Some(algorithm) =
-        algorithm(&job.algorithm.id).filter(|a| a.descriptor().version == job.algorithm.version)
-    else {
-        return Verdict::UnknownAlgorithm;
-    };
-    let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding);
-    let header: [u8; HEADER_LEN] = work.header(job.extranonce(slot, f.roll), f.version, f.time, f.nonce);
-    match algorithm.verify(&header, &f.nonce.to_le_bytes()) {
-        Ok(hash) if target.is_met_by(&hash) => Verdict::Meets {
-            block_hash: Hash32(sha256d(&header)),
-            block: job.network_target.is_met_by(&hash),
-        },
-        Ok(_) => Verdict::Low,
-        Err(_) => Verdict::UnknownAlgorithm,
+/// Merkle roots that one judge remembers.
+const ROOTS: usize = 1_024;
+
+struct Root {
+    job: Arc<Job>,
+    slot: u16,
+    roll: u32,
+    root: [u8; 32],
+}
+
+/// Judges findings one after another. All findings of one slot and roll share a merkle root, which costs more than
+/// the hash of a SHA-256d header, so the latest roots are remembered.
+pub struct Judge {
+    roots: Vec<Option<Root>>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self { roots: std::iter::repeat_with(|| None).take(ROOTS).collect() }
+    }
+}
+
+impl Judge {
+    /// Rebuilds the header that a finding claims and judges it against `target`.
+    pub fn judge(&mut self, job: &Arc<Job>, slot: u16, finding: &Finding, target: Target) -> Verdict {
+        let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding);
+        let root = self.root(job, slot, f.roll);
+        let header: [u8; HEADER_LEN] = work.header_over(&root, f.version, f.time, f.nonce);
+        let version = job.algorithm.version;
+        let Some(algorithm) = algorithm(&job.algorithm.id).filter(|a| a.descriptor().version == version)
+        else {
+            return Verdict::UnknownAlgorithm;
+        };
+        match algorithm.verify(&header, &f.nonce.to_le_bytes()) {
+            Ok(hash) if target.is_met_by(&hash) => Verdict::Meets {
+                block_hash: Hash32(sha256d(&header)),
+                block: job.network_target.is_met_by(&hash),
+            },
+            Ok(_) => Verdict::Low,
+            Err(_) => Verdict::UnknownAlgorithm,
+        }
+    }
+
+    fn root(&mut self, job: &Arc<Job>, slot: u16, roll: u32) -> [u8; 32] {
+        let WorkUnit::Header(work) = &job.work;
+        let place = (usize::from(slot) ^ (roll as usize).wrapping_mul(61)) % ROOTS;
+        let Some(kept) = self.roots.get_mut(place) else {
+            return work.merkle_root(job.extranonce(slot, roll));
+        };
+        match kept {
+            Some(r) if r.slot == slot && r.roll == roll && Arc::ptr_eq(&r.job, job) => r.root,
+            _ => {
+                let root = work.merkle_root(job.extranonce(slot, roll));
+                *kept = Some(Root { job: job.clone(), slot, roll, root });
+                root
+            }
+        }
     }
 }
 
@@ -110,6 +151,7 @@ fn send(queue: &SyncSender<Batch>, batch: Batch) -> Result<(), Overloaded> {
 }
 
 fn work(queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &Metrics) {
+    let mut judge = Judge::default();
     loop {
         let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(batch) = batch else { return };
@@ -118,12 +160,12 @@ fn work(queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &
             Batch::Shares(pool, epoch, tasks) => {
                 let judge = |t: &JudgeTask| JudgedShare {
                     sequence: t.sequence,
-                    verdict: judge_header(&t.job, t.slot, &t.finding, t.target),
+                    verdict: judge.judge(&t.job, t.slot, &t.finding, t.target),
                 };
                 (pool, epoch, tasks.len(), PoolInput::Judged(tasks.iter().map(judge).collect()))
             }
             Batch::Found(pool, epoch, t) => {
-                let verdict = judge_header(&t.job, t.slot, &t.finding, t.job.network_target);
+                let verdict = judge.judge(&t.job, t.slot, &t.finding, t.job.network_target);
                 (pool, epoch, 1, PoolInput::FoundJudged(JudgedFound { token: t.token, verdict }))
             }
         };
@@ -140,21 +182,37 @@ mod tests {
     use bus_schemas::examples;
 
     #[test]
-    fn a_share_is_judged_by_the_header_that_it_rebuilds() {
-        let (job, share) = (examples::job().unwrap(), examples::share().unwrap());
-        let verdict = judge_header(&job, share.slot, &share.finding, Target::MAX);
-        let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, share.finding);
-        let header = work.header(job.extranonce(share.slot, f.roll), f.version, f.time, f.nonce);
-        assert_eq!(verdict, Verdict::Meets { block_hash: Hash32(sha256d(&header)), block: false });
+    fn a_share_is_judged_by_the_header_that_it_rebuilds_also_from_a_remembered_root() {
+        let (job, share) = (Arc::new(examples::job().unwrap()), examples::share().unwrap());
+        let mut judge = Judge::default();
+        let (WorkUnit::Header(work), Finding::Header(first)) = (&job.work, share.finding);
+        // Slots and rolls that meet in one place of the memory, each twice.
+        for (slot, roll) in [(3, 5), (3, 5), (3, 6), (3 + ROOTS as u16, 5), (3, 5), (3, 6)] {
+            let f = bus_schemas::share::HeaderFinding { roll, ..first };
+            let verdict = judge.judge(&job, slot, &Finding::Header(f), Target::MAX);
+            let header = work.header(job.extranonce(slot, f.roll), f.version, f.time, f.nonce);
+            assert_eq!(verdict, Verdict::Meets { block_hash: Hash32(sha256d(&header)), block: false });
+        }
         let hard = Target::from_share_bits(bus_schemas::ShareBits::new(100));
-        assert_eq!(judge_header(&job, share.slot, &share.finding, hard), Verdict::Low);
+        assert_eq!(judge.judge(&job, share.slot, &share.finding, hard), Verdict::Low);
+    }
+
+    #[test]
+    fn another_job_never_gets_a_remembered_root() {
+        let first = examples::job().unwrap();
+        let second = Arc::new(Job { sequence: first.sequence + 1, ..first.clone() });
+        let (first, share, mut judge) = (Arc::new(first), examples::share().unwrap(), Judge::default());
+        let a = judge.judge(&first, share.slot, &share.finding, Target::MAX);
+        let b = judge.judge(&second, share.slot, &share.finding, Target::MAX);
+        assert_ne!(a, b);
     }
 
     #[test]
     fn an_algorithm_or_version_that_is_not_here_is_said_so() {
         let (mut job, share) = (examples::job().unwrap(), examples::share().unwrap());
         job.algorithm.version = 99;
-        assert_eq!(judge_header(&job, share.slot, &share.finding, Target::MAX), Verdict::UnknownAlgorithm);
+        let verdict = Judge::default().judge(&Arc::new(job), share.slot, &share.finding, Target::MAX);
+        assert_eq!(verdict, Verdict::UnknownAlgorithm);
         assert!(algorithm(&AlgorithmId::new("nothing").unwrap()).is_none());
     }
 }

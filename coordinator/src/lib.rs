@@ -21,5 +21,5 @@ mod recovery;
 mod run;
 
 pub use host::{HostConfig, HostConfigError};
-pub use judge::{MAX_JUDGE_BATCHES, algorithm, judge_header};
+pub use judge::{Judge, MAX_JUDGE_BATCHES, algorithm};
 pub use run::{INPUT_BACKLOG, RunError, run};

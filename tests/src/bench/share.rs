@@ -15,11 +15,13 @@ use bus_schemas::{
     job::{Job, WorkUnit},
     share::{Finding, HeaderFinding},
 };
+use coordinator::Judge;
 use nats_adapter::{Bus, BusOptions};
 use serde_json::json;
 use std::{
     collections::VecDeque,
     hint::black_box,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,18 +34,18 @@ const IN_FLIGHT: usize = 4_096;
 /// Longest time for one round.
 const ROUND_DEADLINE: Duration = Duration::from_secs(120);
 
-fn realistic_job(algorithm: &str) -> Result<Job, Failure> {
+fn realistic_job(algorithm: &str) -> Result<Arc<Job>, Failure> {
     let mut job = examples::job()?;
     let WorkUnit::Header(work) = &mut job.work;
     work.coinbase_prefix = Blob(vec![7; COINBASE_HALVES.0]);
     work.coinbase_suffix = Blob(vec![8; COINBASE_HALVES.1]);
     work.merkle_branch = (0..BRANCH_LEN).map(|n| Hash32([n as u8; 32])).collect();
     job.algorithm.id = AlgorithmId::new(algorithm)?;
-    Ok(job)
+    Ok(Arc::new(job))
 }
 
 /// Judges for about `time` and returns how many a processor-second.
-fn judge_for(job: &Job, time: Duration) -> f64 {
+fn judge_for(judge: &mut Judge, job: &Arc<Job>, time: Duration) -> f64 {
     let (begun, mut judged) = (thread_cpu(), 0_u32);
     let target = Target::from_share_bits(ShareBits::new(20));
     loop {
@@ -54,7 +56,7 @@ fn judge_for(job: &Job, time: Duration) -> f64 {
                 time: 1,
                 nonce: judged,
             });
-            let verdict = coordinator::judge_header(job, (judged % 64) as u16, &finding, target);
+            let verdict = judge.judge(job, (judged % 64) as u16, &finding, target);
             black_box(verdict);
             judged += 1;
         }
@@ -69,10 +71,10 @@ fn judge_for(job: &Job, time: Duration) -> f64 {
 pub fn judged(rounds: usize, time: Duration) -> Result<Vec<Figure>, Failure> {
     const ALGORITHMS: [&str; 2] = ["sha256d", "scrypt-1024-1-1"];
     let jobs = ALGORITHMS.map(realistic_job);
-    let mut samples = [Vec::new(), Vec::new()];
+    let (mut judge, mut samples) = (Judge::default(), [Vec::new(), Vec::new()]);
     for _ in 0..rounds {
         for (job, samples) in jobs.iter().zip(&mut samples) {
-            samples.push(judge_for(job.as_ref().map_err(ToString::to_string)?, time));
+            samples.push(judge_for(&mut judge, job.as_ref().map_err(ToString::to_string)?, time));
         }
     }
     let figure = |(algorithm, samples): (&str, &Vec<f64>)| {
