@@ -370,7 +370,7 @@ fn check_script(field: &'static str, script: &Blob) -> Result<(), InvalidConfig>
 
 fn check_embedded(source: &EmbeddedSource) -> Result<(), InvalidConfig> {
     check_range("source.embedded.spacing_seconds", source.spacing_seconds.into(), 1..=86_400)?;
-    check_range("source.embedded.retarget_interval", source.retarget_interval.into(), 2..=100_000)?;
+    check_range("source.embedded.retarget_interval", source.retarget_interval.into(), 2..=50_000)?;
     check_range("source.embedded.reward", source.reward, 1..=2_100_000_000_000_000)?;
     check_script("source.embedded.payout_script", &source.payout_script)?;
     Target::from_compact(source.initial_bits)

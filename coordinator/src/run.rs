@@ -11,7 +11,11 @@ use crate::{
     pool::{Context, OwnedPool},
     recovery::{self, Positions},
 };
-use bus_schemas::{PoolId, TimestampMs, command::PoolStatus, event::Event};
+use bus_schemas::{
+    PoolId, TimestampMs,
+    command::{CommandError, ErrorCode, PoolStatus},
+    event::Event,
+};
 use coordinator_core::{Coordinator, Effect, Input, LeaseInput, MonoMs, Now, PoolEffect};
 use nats_adapter::{Action, Bus, BusOptions, CommandService, Expect, LinkState, ensure, streams};
 use std::{
@@ -149,7 +153,12 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
             },
         }
     }
-    service.stop().await;
+    let leaving = CommandError::new(ErrorCode::NotOwner, "this coordinator is ending");
+    for call in service.stop().await {
+        if let Err(error) = call.refuse(&leaving).await {
+            tracing::debug!(%error, "a command was not answered");
+        }
+    }
     shell.farewell().await;
     tracing::info!("coordinator ended");
     Ok(())

@@ -234,6 +234,30 @@ fn a_log_of_other_parameters_or_with_a_gap_is_refused() {
 }
 
 #[test]
+fn a_log_that_forgot_its_oldest_blocks_leads_to_the_same_tip_and_the_same_next_block() {
+    let config = Config { initial_bits: EASY_BITS, retarget_interval: 4, ..Config::default() };
+    let params = || Params { algorithm: &Sha256d, config: config.clone() };
+    let mut chain = Chain::genesis(params()).unwrap();
+    // Blocks come too fast, so the difficulty rises from retarget to retarget.
+    let records: Vec<_> = (0..40).map(|n| extend(&mut chain, START_S + n)).collect();
+    assert_ne!(chain.template(at(START_S)).unwrap().work().bits, EASY_BITS);
+    for forgotten in [1, 5, 11, 20] {
+        let replayed = Chain::replay(params(), &records[forgotten..]).unwrap();
+        assert_eq!((replayed.height(), replayed.tip()), (40, chain.tip()), "{forgotten}");
+        assert_eq!(replayed.template(at(START_S + 40)), chain.template(at(START_S + 40)), "{forgotten}");
+    }
+    // What is not this chain's is refused all the same.
+    let mut other = params();
+    other.config.reward += 1;
+    assert!(matches!(Chain::replay(other, &records[5..]), Err(ReplayError::Record { height: 6, .. })));
+    let gap = [&records[5], &records[6], &records[8]];
+    assert_eq!(
+        Chain::replay(params(), gap).unwrap_err(),
+        ReplayError::Record { height: 9, reason: Rejection::NotTip }
+    );
+}
+
+#[test]
 fn a_record_of_another_state_is_not_applied() {
     let mut chain = Chain::genesis(easy()).unwrap();
     let first = extend(&mut chain, START_S);
