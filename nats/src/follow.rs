@@ -18,7 +18,7 @@ use async_nats::jetstream::{
 };
 use futures_util::{FutureExt, StreamExt};
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::sync::mpsc;
 
 /// Bursts that wait for their reader.
 const QUEUED_BURSTS: usize = 4;
@@ -61,17 +61,10 @@ pub(crate) enum Burst {
     Rewound { wanted: u64, last: u64 },
 }
 
-/// The reader's end; dropping it ends the task.
+/// The reader's end; dropping it ends the task, which takes its consumer away.
 #[derive(Debug)]
 pub(crate) struct Follower {
     bursts: mpsc::Receiver<Burst>,
-    task: AbortHandle,
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Follower {
@@ -81,8 +74,8 @@ impl Follower {
         let opened = task.open().await?;
         let (sender, bursts) = mpsc::channel(QUEUED_BURSTS);
         // Ends with its reader, or after it told that the stream was rewound.
-        let task = tokio::spawn(async move { task.run(opened, sender).await }).abort_handle();
-        Ok(Self { bursts, task })
+        tokio::spawn(async move { task.run(opened, sender).await });
+        Ok(Self { bursts })
     }
 
     /// The next burst; `None` when the task is gone, which happens only after [`Burst::Rewound`] or when the runtime
@@ -114,6 +107,7 @@ struct Task {
 }
 
 struct Opened {
+    consumer: String,
     messages: pull::Stream,
     consumer_sequence: u64,
     pending: u64,
@@ -132,10 +126,10 @@ impl Task {
         let mut opened = Ok(first);
         loop {
             match opened {
-                Ok(stream) => {
+                Ok(mut stream) => {
                     let before = self.plan.start;
-                    if matches!(self.pump(stream, &sender).await, Pumped::ReaderGone) {
-                        return;
+                    if matches!(self.pump(&mut stream, &sender).await, Pumped::ReaderGone) {
+                        return self.close(stream).await;
                     }
                     if self.plan.start != before {
                         backoff.reset();
@@ -154,6 +148,14 @@ impl Task {
             }
             self.bus.count().reopened.fetch_add(1, Relaxed);
             opened = self.open().await;
+        }
+    }
+
+    /// Takes the consumer away: the stream has room for few, and reads that follow one another would fill it up.
+    async fn close(&self, opened: Opened) {
+        let (stream, consumer) = (&self.plan.stream, opened.consumer);
+        if let Err(error) = self.bus.jetstream().delete_consumer_from_stream(&consumer, stream).await {
+            tracing::debug!(%error, stream, consumer, "left to the server, which removes it soon");
         }
     }
 
@@ -178,7 +180,8 @@ impl Task {
         }
         let consumer =
             stream.create_consumer(consumer_config(&self.plan)).await.map_err(|e| failed(e.to_string()))?;
-        let pending = consumer.cached_info().num_pending;
+        let info = consumer.cached_info();
+        let (pending, name) = (info.num_pending, info.name.clone());
         let messages = consumer
             .stream()
             .max_messages_per_batch(PULL_MESSAGES)
@@ -191,11 +194,11 @@ impl Task {
         if self.incarnation.replace(created).is_none() {
             self.goal = last;
         }
-        Ok(Opened { messages, consumer_sequence: 0, pending, connects })
+        Ok(Opened { consumer: name, messages, consumer_sequence: 0, pending, connects })
     }
 
     /// Hands on what comes, until the consumer has to be opened again.
-    async fn pump(&mut self, mut opened: Opened, sender: &mpsc::Sender<Burst>) -> Pumped {
+    async fn pump(&mut self, opened: &mut Opened, sender: &mpsc::Sender<Burst>) -> Pumped {
         let mut link = self.bus.link();
         if opened.pending == 0 && !self.caught_up {
             self.caught_up = true;
@@ -211,7 +214,7 @@ impl Task {
                 _ = link.wait_for(|link| link.connects != opened.connects) => return Pumped::Again,
                 message = opened.messages.next() => message,
             };
-            let (messages, broken) = self.gather(&mut opened, first);
+            let (messages, broken) = self.gather(opened, first);
             let at_goal =
                 opened.pending == 0 || messages.last().is_some_and(|last| last.sequence >= self.goal);
             let caught_up = at_goal && !self.caught_up && !messages.is_empty();

@@ -36,6 +36,20 @@ fn numbers(delivered: &[Delivered]) -> Vec<(u64, Share)> {
 }
 
 #[tokio::test]
+async fn readers_that_follow_one_another_leave_no_consumer_behind() {
+    let farm = Farm::start().await;
+    publish(&farm.bus, 0..3).await;
+    // More than the stream has room for at a time.
+    for _ in 0..300 {
+        assert_eq!(farm.bus.read_all(streams::SHARE, filter::shares(&pool())).await.unwrap().len(), 3);
+    }
+    let client = async_nats::connect(farm.server.url()).await.unwrap();
+    let mut stream = async_nats::jetstream::new(client).get_stream(streams::SHARE).await.unwrap();
+    let none = async || (stream.info().await.ok()?.state.consumer_count == 0).then_some(());
+    system_tests::wait::until(crate::SOON, "the last consumer to be gone", none).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_replay_gives_each_message_once_and_in_order_over_a_kill_of_the_server() {
     let mut farm = Farm::start().await;
     publish(&farm.bus, 0..100).await;
