@@ -1,7 +1,13 @@
 //! Blocks: found once, kept before they are submitted, submitted until a node answers.
 
 use crate::effect::BlockDuty;
-use bus_schemas::{Hash32, WorkerId, block::BlockState, event::EventData, job::Job, share::Finding};
+use bus_schemas::{
+    Hash32, WorkerId,
+    block::BlockState,
+    event::EventData,
+    job::{Job, WorkUnit},
+    share::Finding,
+};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -12,9 +18,15 @@ pub const MAX_BLOCKS: usize = 1_024;
 /// Block candidates a second of one worker that are judged; a real one comes far less often.
 pub const FOUND_RATE_LIMIT: u32 = 20;
 
+/// Blocks on one previous block that are submitted, unless refused: the chain takes one, and where a block is easier
+/// than a share there are thousands before the next job is there.
+pub const MAX_SIBLINGS: usize = 4;
+
 #[derive(Debug)]
 struct Block {
     height: u64,
+    /// The previous block's hash, unknown after a recovery.
+    previous: Option<Hash32>,
     worker: WorkerId,
     state: BlockState,
     /// Messages of the block lane that wait until its bytes are kept.
@@ -37,7 +49,7 @@ pub(crate) enum Discovery {
     New(Box<BlockDuty>, EventData),
     /// Under way; its message waits as well.
     UnderWay,
-    /// Its bytes are kept already.
+    /// Its bytes are kept already, or need not be: enough siblings are there.
     Kept,
 }
 
@@ -50,7 +62,8 @@ impl Blocks {
             if state == BlockState::Found {
                 again.push(hash);
             }
-            this.insert(hash, Block { height, worker, state, waiting: BTreeSet::new(), stored: true });
+            let waiting = BTreeSet::new();
+            this.insert(hash, Block { height, previous: None, worker, state, waiting, stored: true });
         }
         (this, again)
     }
@@ -81,8 +94,18 @@ impl Blocks {
             block.waiting.extend(token);
             return Discovery::UnderWay;
         }
+        let WorkUnit::Header(work) = &job.work;
+        let previous = Some(work.prev_hash);
+        let siblings = self
+            .known
+            .values()
+            .filter(|block| block.previous == previous && !matches!(block.state, BlockState::Refused { .. }));
+        if siblings.count() >= MAX_SIBLINGS {
+            return Discovery::Kept;
+        }
         let block = Block {
             height: job.height,
+            previous,
             worker: worker.clone(),
             state: BlockState::Found,
             waiting: token.into_iter().collect(),

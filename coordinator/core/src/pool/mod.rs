@@ -9,7 +9,7 @@ mod refusals;
 mod slots;
 mod vardiff;
 
-pub use blocks::{FOUND_RATE_LIMIT, MAX_BLOCKS};
+pub use blocks::{FOUND_RATE_LIMIT, MAX_BLOCKS, MAX_SIBLINGS};
 pub use intake::{LEDGER_INTERVAL_MS, MAX_PENDING, SHARES_PER_RECORD};
 pub use jobs::{FINDINGS_FOR_REFRESH, MAX_FINDINGS, MAX_JOBS, REMEMBER_MS, STALE_GRACE_MS};
 pub use members::{DIFFICULTY_NOTICE_JOBS, MAX_MEMBERS, MAX_TENANCIES};

@@ -9,7 +9,10 @@ use bus_schemas::{
     member::{Role, Standing},
     share::{Finding, HeaderFinding, Share, ShareRefusal},
 };
-use coordinator_core::{Input, PoolInput, pool::STALE_GRACE_MS};
+use coordinator_core::{
+    Input, PoolInput,
+    pool::{MAX_SIBLINGS, STALE_GRACE_MS},
+};
 
 const EVERY_HASH: &str =
     r#"{"initial_share_bits":0,"min_share_bits":0,"active_members":2,"share_rate_limit":1000}"#;
@@ -247,6 +250,30 @@ fn a_block_that_came_as_a_plain_share_is_a_block_too() {
     farm.store(1, Some(share));
     farm.credited();
     assert_eq!(farm.submitted.len(), 1);
+}
+
+#[test]
+fn of_very_many_blocks_on_one_previous_block_a_few_are_submitted_and_all_are_credited() {
+    let mut farm = Farm::new(EVERY_HASH);
+    farm.pool_input(PoolInput::Template(template(1, EASY_BITS, 100)));
+    farm.join(1, "s1").unwrap();
+    let job = farm.job();
+    let meets = |s: &Share| {
+        let verdict = crate::model::judge(&job, s.slot, &s.finding, job.network_target);
+        matches!(verdict, coordinator_core::Verdict::Meets { .. })
+    };
+    let blocks: Vec<_> = (0..).map(|n| farm.share(1, &job, n)).filter(meets).take(2 * MAX_SIBLINGS).collect();
+    for (token, share) in (1..).zip(&blocks) {
+        farm.found(1, token, share.clone());
+        farm.store(1, Some(share.clone()));
+    }
+    assert_eq!(farm.credited(), 2 * MAX_SIBLINGS as u64);
+    assert_eq!(farm.submitted.len(), MAX_SIBLINGS);
+    assert_eq!(farm.acked.len(), 2 * MAX_SIBLINGS, "none is delivered again");
+    farm.pool_input(PoolInput::Template(template(2, EASY_BITS, 101)));
+    let next = block_share(&farm);
+    farm.found(1, 100, next);
+    assert_eq!(farm.submitted.len(), MAX_SIBLINGS + 1, "the next height has its own");
 }
 
 #[test]
