@@ -331,3 +331,137 @@ fn sender(delivered: &Delivered) -> Option<(PoolId, WorkerId)> {
 fn hash_target(bits: ShareBits) -> HashTarget {
     HashTarget::from_le_bytes(Target::from_share_bits(bits).0.to_le_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus_schemas::examples;
+    use bus_schemas::ledger::{Credit, RefusedShares};
+
+    const EASY: u8 = 3;
+
+    /// What a witness of one worker with so many valid shares saw, and the ledger that is right.
+    fn honest(count: u32) -> Record {
+        let job = examples::job().unwrap();
+        let mut member = examples::member().unwrap();
+        member.difficulty =
+            vec![bus_schemas::member::DifficultyStep { from_job: 0, bits: ShareBits::new(EASY) }];
+        let mut shares = Vec::new();
+        for nonce in 0.. {
+            let mut share = examples::share().unwrap();
+            share.bits = ShareBits::new(EASY);
+            let Finding::Header(finding) = &mut share.finding;
+            finding.nonce = nonce;
+            let WorkUnit::Header(work) = &job.work;
+            let extranonce = job.extranonce(share.slot, finding.roll);
+            let header = work.header(extranonce, finding.version, finding.time, nonce);
+            let hash = algorithm_sha256d::Sha256d.verify(&header, &nonce.to_le_bytes()).unwrap();
+            if hash_target(share.bits).is_met_by(&hash) {
+                shares.push(share);
+            }
+            if shares.len() == count as usize {
+                break;
+            }
+        }
+        let mut record = Record { jobs: vec![job], members: vec![member], ..Record::default() };
+        shares.iter().for_each(|share| send(&mut record, share));
+        let work = ShareBits::new(EASY).work().saturating_mul(count.into());
+        let worker = WorkerId::new("w1").unwrap();
+        record.ledger = vec![LedgerRecord {
+            pool: PoolId::new("main").unwrap(),
+            epoch: 7,
+            number: 1,
+            shares_to: count.into(),
+            credits: vec![Credit { worker, shares: count.into(), work }],
+            refused: Vec::new(),
+            total_shares: count.into(),
+            total_work: work,
+            at_ms: TimestampMs(1),
+        }];
+        record
+    }
+
+    /// Puts a share at the end of the stream.
+    fn send(record: &mut Record, share: &Share) {
+        let subject = Subject::Share(PoolId::new("main").unwrap(), WorkerId::new("w1").unwrap());
+        record.shares.push(Delivered {
+            sequence: record.shares.len() as u64 + 1,
+            stored_at: share.found_at_ms,
+            subject: subject.to_string().into(),
+            payload: share.encode().unwrap().into(),
+            headers: None,
+        });
+    }
+
+    #[test]
+    fn an_honest_ledger_passes() {
+        let audit = audit(&honest(20));
+        assert_eq!((audit.faults.len(), audit.shares, audit.valid), (0, 20, 20), "{audit:?}");
+    }
+
+    #[test]
+    fn a_share_that_is_counted_twice_or_not_at_all_is_a_fault() {
+        for shares in [19, 21] {
+            let mut record = honest(20);
+            record.ledger[0].credits[0].shares = shares;
+            assert!(!audit(&record).faults.is_empty(), "{shares} of 20 shares");
+        }
+        let mut record = honest(20);
+        record.ledger[0].shares_to = 19;
+        assert!(audit(&record).faults.iter().any(|fault| fault.contains("not in the ledger")));
+    }
+
+    #[test]
+    fn a_duplicate_is_refused_and_a_ledger_that_credits_it_is_at_fault() {
+        let mut record = honest(5);
+        let again = Share::decode(&record.shares[0].payload).unwrap();
+        send(&mut record, &again);
+        record.ledger[0].shares_to = 6;
+        let right = record.ledger[0].clone();
+        record.ledger[0].credits[0].shares = 6;
+        record.ledger[0].total_shares = 6;
+        assert!(!audit(&record).faults.is_empty());
+        let refused = RefusedShares {
+            worker: WorkerId::new("w1").unwrap(),
+            refusal: ShareRefusal::Duplicate,
+            shares: 1,
+        };
+        record.ledger[0] = LedgerRecord { refused: vec![refused], ..right };
+        assert_eq!(audit(&record).faults, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_slot_that_two_members_hold_and_a_gap_in_the_ledger_are_faults() {
+        let mut record = honest(1);
+        let mut other = record.members[0].clone();
+        other.worker = WorkerId::new("w2").unwrap();
+        record.members.push(other);
+        assert!(audit(&record).faults[0].contains("w1 holds it"));
+        let mut record = honest(1);
+        record.ledger[0].number = 2;
+        assert!(!audit(&record).faults.is_empty());
+    }
+
+    #[test]
+    fn a_worker_whose_hashes_stand_still_is_found_idle() {
+        let mut record = honest(1);
+        for (at, hashes) in [(1_000, 10), (2_000, 20), (5_500, 20), (6_000, 30), (7_000, 40)] {
+            let heartbeat = bus_schemas::heartbeat::Heartbeat {
+                session: record.members[0].session.clone(),
+                generation: 1,
+                sequence: at,
+                job: None,
+                hash_rate: bus_schemas::HashRate(0),
+                hashes_total: hashes,
+                outbox_len: 0,
+                set_point: bus_schemas::set_point::SetPoint {
+                    threads: 1,
+                    reason: bus_schemas::set_point::Reason::HostThreads,
+                },
+                sent_at_ms: TimestampMs(at),
+            };
+            record.heartbeats.push((WorkerId::new("w1").unwrap(), heartbeat));
+        }
+        assert_eq!(audit(&record).longest_idle_ms[&WorkerId::new("w1").unwrap()], 4_000);
+    }
+}

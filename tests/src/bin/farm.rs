@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use system_tests::farm::chain::ChainKind;
 use system_tests::farm::clock::parse_duration;
+use system_tests::farm::screen::Screen;
 use system_tests::farm::{FarmPlan, session};
 use system_tests::folder::RunFolder;
 use system_tests::parts::repository;
@@ -76,7 +77,7 @@ async fn farm(arguments: Arguments) -> Result<session::Outcome, Box<dyn std::err
         // Its sender lives as long as the program.
         let _ = stop.await;
     };
-    Ok(session::run(RunFolder::kept(folder)?, plan, arguments.length, stopped).await?)
+    Ok(session::run(RunFolder::kept(folder)?, plan, arguments.length, stopped, Screen::new()).await?)
 }
 
 /// The first SIGINT or SIGTERM ends in order, the second at once; the children die with us.

@@ -14,16 +14,22 @@ use std::time::{Duration, Instant};
 /// Digits of a hash that are shown.
 const HASH_DIGITS: usize = 20;
 
-/// The terminal.
+/// The terminal, or nobody.
 #[derive(Debug)]
 pub struct Screen {
     started: Instant,
+    shown: bool,
 }
 
 impl Screen {
     /// A screen whose clock starts now.
     pub fn new() -> Self {
-        Self { started: Instant::now() }
+        Self { started: Instant::now(), shown: true }
+    }
+
+    /// A screen that nobody sees.
+    pub fn dark() -> Self {
+        Self { shown: false, ..Self::new() }
     }
 
     /// How long it has been there.
@@ -33,7 +39,9 @@ impl Screen {
 
     /// One line. A terminal that is gone does not stop the farm.
     pub fn line(&self, text: impl std::fmt::Display) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        if self.shown {
+            let _ = writeln!(std::io::stdout().lock(), "{text}");
+        }
     }
 
     /// One line with the time in front.

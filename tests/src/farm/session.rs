@@ -61,8 +61,8 @@ pub async fn run(
     plan: FarmPlan,
     length: Option<Duration>,
     stop: impl Future<Output = ()>,
+    screen: Screen,
 ) -> Result<Outcome, FarmError> {
-    let screen = Screen::new();
     tokio::pin!(stop);
     screen.line(screen::starting(plan.chain));
     let mut farm = tokio::select! {
