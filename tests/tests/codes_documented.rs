@@ -1,4 +1,5 @@
 //! Whatever the farm can say to a person is explained in the documentation.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the functions beside the tests are tests too")]
 
 use bus_schemas::command::ErrorCode;
 use bus_schemas::share::ShareRefusal;
