@@ -57,7 +57,8 @@ bench-share: ## shares judged and credited a second (QUICK=1 for a rough answer)
 
 fuzz: ## fuzz the decoders of the bus (nightly Rust and cargo-fuzz; FUZZ_TARGET=, FUZZ_SECONDS=)
 	cd bus-schemas && for target in $(or $(FUZZ_TARGET),$$(cargo +nightly fuzz list)); do \
-	    cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); done
+	    mkdir -p fuzz/corpus/$$target; \
+	    cargo +nightly fuzz run $$target fuzz/corpus/$$target golden -- -max_total_time=$(FUZZ_SECONDS); done
 
 clean: ## remove everything built, fetched or written by a run
 	rm -rf target .parts .run

@@ -20,16 +20,11 @@ use crate::{
     units::{HashRate, ShareBits, Target, TimestampMs, Work},
     work::{HeaderWork, SearchMode},
 };
-use schemars::Schema;
 
-/// Takes each example together with the schema of its type.
+/// Takes each example.
 pub trait Visitor {
     /// Called once for each message type.
-    fn visit<M: Message + schemars::JsonSchema + PartialEq + std::fmt::Debug>(
-        &mut self,
-        example: M,
-        schema: Schema,
-    );
+    fn visit<M: Message + schemars::JsonSchema + PartialEq + std::fmt::Debug>(&mut self, example: M);
 }
 
 const AT: TimestampMs = TimestampMs(1_767_225_600_000);
@@ -196,23 +191,17 @@ fn join_request() -> Result<JoinRequest, InvalidId> {
 }
 
 fn visit_orders<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
-    v.visit(job()?, schemars::schema_for!(Job));
-    v.visit(share()?, schemars::schema_for!(Share));
-    v.visit(member()?, schemars::schema_for!(Member));
-    v.visit(heartbeat()?, schemars::schema_for!(Heartbeat));
-    v.visit(
-        Lease { coordinator: CoordinatorId::new("c1")?, renewed_at_ms: AT },
-        schemars::schema_for!(Lease),
-    );
-    v.visit(join_request()?, schemars::schema_for!(JoinRequest));
-    v.visit(JoinReply::Accepted(Box::new(member()?)), schemars::schema_for!(JoinReply));
-    v.visit(
-        Leave { session: SessionId::new("s-4f2a")?, reason: "shut down".to_owned() },
-        schemars::schema_for!(Leave),
-    );
-    v.visit(PoolConfig::default(), schemars::schema_for!(PoolConfig));
-    v.visit(NodeConfig { threads: Some(1), ..NodeConfig::default() }, schemars::schema_for!(NodeConfig));
-    v.visit(ledger_record()?, schemars::schema_for!(LedgerRecord));
+    v.visit(job()?);
+    v.visit(share()?);
+    v.visit(member()?);
+    v.visit(heartbeat()?);
+    v.visit(Lease { coordinator: CoordinatorId::new("c1")?, renewed_at_ms: AT });
+    v.visit(join_request()?);
+    v.visit(JoinReply::Accepted(Box::new(member()?)));
+    v.visit(Leave { session: SessionId::new("s-4f2a")?, reason: "shut down".to_owned() });
+    v.visit(PoolConfig::default());
+    v.visit(NodeConfig { threads: Some(1), ..NodeConfig::default() });
+    v.visit(ledger_record()?);
     Ok(())
 }
 
@@ -228,55 +217,34 @@ fn visit_blocks<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         bytes: Blob(vec![0xab; 8]),
         at_ms: AT,
     };
-    v.visit(found, schemars::schema_for!(BlockRecord));
-    v.visit(
-        TemplateRecord { job: job()?.id, assembly: Blob(vec![1, 2, 3]) },
-        schemars::schema_for!(TemplateRecord),
-    );
-    v.visit(
-        ChainRecord { height: 101, hash: Hash32([0x33; 32]), record: Blob(vec![4, 5]) },
-        schemars::schema_for!(ChainRecord),
-    );
+    v.visit(found);
+    v.visit(TemplateRecord { job: job()?.id, assembly: Blob(vec![1, 2, 3]) });
+    v.visit(ChainRecord { height: 101, hash: Hash32([0x33; 32]), record: Blob(vec![4, 5]) });
     Ok(())
 }
 
 fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     let pool = PoolId::new("main")?;
     let node = WorkerId::new("w1")?;
-    v.visit(
-        PoolRequest { pool: pool.clone(), reason: "maintenance".to_owned(), force: false },
-        schemars::schema_for!(PoolRequest),
-    );
-    v.visit(
-        PoolPut { pool: pool.clone(), config: serde_json::json!({ "threads": 1 }), revision: Some(0) },
-        schemars::schema_for!(PoolPut),
-    );
-    v.visit(NodeRequest { node: node.clone() }, schemars::schema_for!(NodeRequest));
-    v.visit(
-        NodePut { node, config: serde_json::json!({ "enabled": false }), revision: None },
-        schemars::schema_for!(NodePut),
-    );
-    v.visit(Revision { revision: 5 }, schemars::schema_for!(Revision));
-    v.visit(pool_view()?, schemars::schema_for!(PoolView));
-    v.visit(PoolList { pools: vec![pool_view()?] }, schemars::schema_for!(PoolList));
-    v.visit(node_view()?, schemars::schema_for!(NodeView));
-    v.visit(NodeList { nodes: vec![node_view()?] }, schemars::schema_for!(NodeList));
-    v.visit(JobView { job: job()? }, schemars::schema_for!(JobView));
-    v.visit(
-        FarmStatus {
-            coordinator: CoordinatorId::new("c1")?,
-            version: "0.1.0".to_owned(),
-            pools: vec![pool_view()?],
-        },
-        schemars::schema_for!(FarmStatus),
-    );
-    v.visit(
-        CommandError::new(ErrorCode::UnknownPool, "pool \"other\" does not exist"),
-        schemars::schema_for!(CommandError),
-    );
+    v.visit(PoolRequest { pool: pool.clone(), reason: "maintenance".to_owned(), force: false });
+    v.visit(PoolPut { pool: pool.clone(), config: serde_json::json!({ "threads": 1 }), revision: Some(0) });
+    v.visit(NodeRequest { node: node.clone() });
+    v.visit(NodePut { node, config: serde_json::json!({ "enabled": false }), revision: None });
+    v.visit(Revision { revision: 5 });
+    v.visit(pool_view()?);
+    v.visit(PoolList { pools: vec![pool_view()?] });
+    v.visit(node_view()?);
+    v.visit(NodeList { nodes: vec![node_view()?] });
+    v.visit(JobView { job: job()? });
+    v.visit(FarmStatus {
+        coordinator: CoordinatorId::new("c1")?,
+        version: "0.1.0".to_owned(),
+        pools: vec![pool_view()?],
+    });
+    v.visit(CommandError::new(ErrorCode::UnknownPool, "pool \"other\" does not exist"));
     let source = CoordinatorId::new("c1")?;
     let what = EventData::BlockAccepted { hash: "00".repeat(32), height: 101, worker: WorkerId::new("w1")? };
-    v.visit(Event::new(&source, "7-3", Some(&pool), AT, what), schemars::schema_for!(Event));
+    v.visit(Event::new(&source, "7-3", Some(&pool), AT, what));
     Ok(())
 }
 

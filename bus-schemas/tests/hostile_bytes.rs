@@ -11,13 +11,13 @@ use bus_schemas::{
 };
 use proptest::prelude::*;
 use ruint::aliases::U256;
-use schemars::{JsonSchema, Schema};
+use schemars::JsonSchema;
 use std::fmt::Debug;
 
 struct DecodeAll<'a>(&'a [u8]);
 
 impl Visitor for DecodeAll<'_> {
-    fn visit<M: Message + JsonSchema + PartialEq + Debug>(&mut self, _: M, _: Schema) {
+    fn visit<M: Message + JsonSchema + PartialEq + Debug>(&mut self, _: M) {
         if let Ok(read) = M::decode(self.0) {
             let again = M::decode(&read.encode().unwrap()).unwrap();
             assert_eq!(again, read);
@@ -32,7 +32,7 @@ struct Mutate<'a> {
 }
 
 impl Visitor for Mutate<'_> {
-    fn visit<M: Message + JsonSchema + PartialEq + Debug>(&mut self, example: M, _: Schema) {
+    fn visit<M: Message + JsonSchema + PartialEq + Debug>(&mut self, example: M) {
         let mut bytes = example.encode().unwrap();
         let at = self.at % bytes.len();
         let end = (at + self.with.len()).min(bytes.len());

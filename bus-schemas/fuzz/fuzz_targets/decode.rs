@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 struct DecodeAll<'a>(&'a [u8]);
 
 impl Visitor for DecodeAll<'_> {
-    fn visit<M: Message + schemars::JsonSchema + PartialEq + std::fmt::Debug>(&mut self, _: M, _: schemars::Schema) {
+    fn visit<M: Message + schemars::JsonSchema + PartialEq + std::fmt::Debug>(&mut self, _: M) {
         if let Ok(read) = M::decode(self.0) {
             let written = read.encode().expect("what was read can be written");
             assert_eq!(M::decode(&written).expect("what was written can be read"), read);
