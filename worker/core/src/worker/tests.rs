@@ -481,7 +481,11 @@ fn a_worker_that_is_asked_to_end_stops_sends_what_waits_says_good_bye_and_goes()
     assert_eq!(asked.stopped().len(), 1);
     assert!(stage.end(&started[0], 10).started().is_empty());
     let seen = stage.give(Input::Acked { id: sent[0].id });
-    assert!(matches!(&seen.all[..], [Effect::PublishLeave(leave), Effect::Exit] if leave.reason == "test"));
+    // The share is told as stored, and nothing but the good-bye follows.
+    let [Effect::Notice(_), Effect::PublishLeave(leave), Effect::Exit] = &seen.all[..] else {
+        panic!("{:?}", seen.all);
+    };
+    assert_eq!(leave.reason, "test");
     assert!(stage.give(Input::Connected).all.is_empty());
     assert!(stage.core.next_deadline().is_none());
 }
