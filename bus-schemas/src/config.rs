@@ -347,6 +347,12 @@ impl Checked for PoolConfig {
         }
         check_range("shares_per_minute", self.shares_per_minute.into(), 1..=6_000)?;
         check_range("share_rate_limit", self.share_rate_limit.into(), 1..=10_000_000)?;
+        if u64::from(self.share_rate_limit) * 60 < 4 * u64::from(self.shares_per_minute) {
+            return Err(value(
+                "share_rate_limit",
+                "is less than four times shares_per_minute; honest workers vary that much",
+            ));
+        }
         check_range("heartbeat_interval_ms", self.heartbeat_interval_ms.into(), 100..=600_000)?;
         check_range("lost_after_heartbeats", self.lost_after_heartbeats.into(), 2..=1_000)?;
         check_range("job_refresh_ms", self.job_refresh_ms.into(), 1_000..=600_000)?;
@@ -438,6 +444,7 @@ mod tests {
         for (json, field) in [
             (r#"{"slot_bits":17}"#, "slot_bits"),
             (r#"{"shares_per_minute":0}"#, "shares_per_minute"),
+            (r#"{"shares_per_minute":600,"share_rate_limit":39}"#, "share_rate_limit"),
             (r#"{"min_share_bits":50,"max_share_bits":40}"#, "min_share_bits"),
             (r#"{"initial_share_bits":1}"#, "initial_share_bits"),
             (r#"{"source":{"embedded":{"initial_bits":0}}}"#, "source.embedded.initial_bits"),

@@ -117,6 +117,13 @@ id!(
     AlgorithmId
 );
 
+impl WorkerId {
+    /// Stands for all workers that are no members of a pool, where their shares are counted.
+    pub fn strangers() -> Self {
+        Self("_strangers".to_owned())
+    }
+}
+
 impl AlgorithmId {
     /// The algorithm of a pool that names none.
     pub fn sha256d() -> Self {

@@ -10,22 +10,34 @@ pub(crate) async fn watch(
     inputs: mpsc::Sender<Input>,
     tasks: &mut JoinSet<&'static str>,
 ) -> Result<(), KvError> {
-    let mut watch = bus.kv(streams::CONFIG).watch_all().await?;
+    let kv = bus.kv(streams::CONFIG);
+    // Every kept edit in its order, so that the last good one is in force although a later one is refused.
+    let history = kv.history_of_all(">").await?;
+    let mut watch = kv.watch_all().await?;
     tasks.spawn(async move {
+        for input in history.into_iter().filter_map(input) {
+            if inputs.send(input).await.is_err() {
+                return "configuration";
+            }
+        }
         loop {
-            let input = match watch.next().await {
-                WatchEvent::Put { key, revision, value } => {
-                    Input::Config { key, revision, value: Some(value.to_vec()) }
-                }
-                WatchEvent::Delete { key, revision } => Input::Config { key, revision, value: None },
-                WatchEvent::Initialised => Input::ConfigComplete,
-                // What is in force stays in force: silence of the bus takes nothing away.
-                WatchEvent::Restarted => continue,
-            };
+            let Some(input) = input(watch.next().await) else { continue };
             if inputs.send(input).await.is_err() {
                 return "configuration";
             }
         }
     });
     Ok(())
+}
+
+fn input(event: WatchEvent) -> Option<Input> {
+    match event {
+        WatchEvent::Put { key, revision, value } => {
+            Some(Input::Config { key, revision, value: Some(value.to_vec()) })
+        }
+        WatchEvent::Delete { key, revision } => Some(Input::Config { key, revision, value: None }),
+        WatchEvent::Initialised => Some(Input::ConfigComplete),
+        // What is in force stays in force: silence of the bus takes nothing away.
+        WatchEvent::Restarted => None,
+    }
 }

@@ -9,7 +9,9 @@ use bus_schemas::{
     share::Finding,
     work::{HEADER_LEN, sha256d},
 };
-use coordinator_core::{FoundTask, Input, JudgeTask, JudgedFound, JudgedShare, PoolInput, Verdict};
+use coordinator_core::{
+    FoundTask, Input, JudgeTask, JudgedFound, JudgedShare, PoolInput, Verdict, pool::MAX_PENDING,
+};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,8 +25,9 @@ use crate::metrics::Metrics;
 
 /// Most shares that one thread takes at a time.
 pub const JUDGE_BATCH: usize = 512;
-/// Most batches that wait for a judge. The core lets no more shares in than these can hold.
-pub const MAX_JUDGE_BATCHES: usize = 4_096;
+/// Most batches that wait for a judge: as many as one pool lets shares in, were each a batch of its own. Several pools
+/// share them.
+pub const MAX_JUDGE_BATCHES: usize = MAX_PENDING;
 
 static ALGORITHMS: [&(dyn Algorithm + 'static); 2] = [&Sha256d, &Scrypt1024];
 

@@ -89,7 +89,7 @@ async fn renew(id: &CoordinatorId, clock: Clock, epoch: u64, held: &mut Option<L
         Ok(held_until) => Some(LeaseInput::Renewed { held_until: until(clock, held_until) }),
         Err(LeaseError::Lost { .. }) => {
             *held = None;
-            Some(LeaseInput::Lost)
+            Some(LeaseInput::Lost { epoch, reason: "another coordinator holds the lease".to_owned() })
         }
         Err(error) => {
             tracing::warn!(%error, "the lease could not be renewed; it is tried again while it is held");

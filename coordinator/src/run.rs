@@ -111,7 +111,8 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
     }
     let (inputs, mut queue) = mpsc::channel(INPUT_BACKLOG);
     let mut tasks = JoinSet::new();
-    let ready = spawn_ready(&bus, &mut tasks);
+    let configured = watch::Sender::new(false);
+    let ready = spawn_ready(&bus, configured.subscribe(), &mut tasks);
     if let Some(address) = config.http {
         let start = |source| RunError::Start { what: "http", source };
         let addr = http::serve(address, metrics.handle(), ready, &mut tasks).await.map_err(start)?;
@@ -129,6 +130,9 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
     let mut asked = false;
     while !shell.exit {
         shell.drain();
+        configured.send_if_modified(|c| {
+            std::mem::replace(c, shell.core.is_configured()) != shell.core.is_configured()
+        });
         if shell.exit {
             break;
         }
@@ -140,8 +144,9 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
             }
             Some(input) = queue.recv() => shell.handle(input),
             () = until(deadline) => shell.handle(Input::Tick),
-            Some(call) = service.next() => {
-                let Ok(permit) = calls.clone().acquire_owned().await else { continue };
+            // The loop never waits for an answer: with all permits taken, calls wait in the connection's queue.
+            Some(call) = service.next(), if calls.available_permits() > 0 => {
+                let Ok(permit) = calls.clone().try_acquire_owned() else { continue };
                 let snapshot = Snapshot::take(&shell.core);
                 let answer = commands::answer(shell.bus.clone(), call, snapshot, shell.metrics.clone());
                 tokio::spawn(async move { answer.await; drop(permit) });
@@ -171,15 +176,21 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-/// Ready means connected: what is configured and owned is visible in the metrics.
-fn spawn_ready(bus: &Bus, tasks: &mut JoinSet<&'static str>) -> watch::Receiver<bool> {
+/// Ready means connected, and every configuration was read: what is owned is visible in the metrics.
+fn spawn_ready(
+    bus: &Bus,
+    mut configured: watch::Receiver<bool>,
+    tasks: &mut JoinSet<&'static str>,
+) -> watch::Receiver<bool> {
     let mut link = bus.link();
-    let (sender, ready) = watch::channel(true);
+    let (sender, ready) = watch::channel(false);
     tasks.spawn(async move {
         loop {
-            sender.send_replace(link.borrow_and_update().state == LinkState::Connected);
-            if link.changed().await.is_err() {
-                return "connection";
+            let connected = link.borrow_and_update().state == LinkState::Connected;
+            sender.send_replace(connected && *configured.borrow_and_update());
+            tokio::select! {
+                changed = link.changed() => if changed.is_err() { return "connection" },
+                changed = configured.changed() => if changed.is_err() { return "connection" },
             }
         }
     });
@@ -263,7 +274,11 @@ impl Shell {
             Effect::StartPool { pool, epoch, shares_after, config } => {
                 tracing::info!(%pool, epoch, shares_after, "pool is owned");
                 let mut positions = self.positions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let positions = positions.remove(&(pool.clone(), epoch)).unwrap_or_default();
+                let positions = positions.remove(&(pool.clone(), epoch));
+                let Some(positions) = positions else {
+                    tracing::error!(%pool, epoch, "a pool is to start whose state was not read");
+                    return;
+                };
                 let context = self.context(&pool, epoch);
                 let owned = OwnedPool::start(&context, *config, shares_after, positions);
                 self.pools.insert(pool, owned);
@@ -308,7 +323,8 @@ impl Shell {
             // What did not fit is lost to this term; the state in JetStream is whole, so a new term begins from it.
             tracing::error!(%pool, epoch, "a queue is full; the pool is given up and taken anew");
             self.metrics.overloaded(&pool);
-            self.handle(Input::Lease(pool, LeaseInput::Lost));
+            let reason = "a queue was full; see dcmf_coordinator_overloads_total".to_owned();
+            self.handle(Input::Lease(pool, LeaseInput::Lost { epoch, reason }));
         }
     }
 
@@ -342,17 +358,17 @@ impl Shell {
             let input = match read {
                 Ok(Ok(found)) => {
                     let mut positions = positions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    positions.retain(|(p, _), _| *p != pool);
+                    positions.retain(|(p, e), _| *p != pool || *e > epoch);
                     positions.insert((pool.clone(), epoch), found.positions);
                     Input::Recovered(pool, epoch, Box::new(found.recovered))
                 }
-                Ok(Err(error)) => {
-                    tracing::error!(%pool, epoch, %error, "the state of a pool cannot be read");
-                    Input::Lease(pool, LeaseInput::Lost)
-                }
-                Err(_) => {
-                    tracing::error!(%pool, epoch, "the state of a pool could not be read in time");
-                    Input::Lease(pool, LeaseInput::Lost)
+                failed => {
+                    let reason = match failed {
+                        Ok(Err(error)) => format!("its state cannot be read: {error}"),
+                        _ => format!("its state could not be read within {} s", RECOVERY_DEADLINE.as_secs()),
+                    };
+                    tracing::error!(%pool, epoch, reason, "a pool is given up");
+                    Input::Lease(pool, LeaseInput::Lost { epoch, reason })
                 }
             };
             let _ = inputs.send(input).await;

@@ -166,6 +166,7 @@ impl<'a> Auditor<'a> {
             }
             Err(refusal) => {
                 *self.audit.refused.entry(refusal).or_default() += 1;
+                let worker = if refusal == ShareRefusal::NotAMember { WorkerId::strangers() } else { worker };
                 *expected.refused.entry((worker, refusal)).or_default() += 1;
             }
         }

@@ -41,6 +41,8 @@ pub struct Coordinator {
     events: u64,
     registry: Registry,
     configured: bool,
+    /// Refused edits that were found at the start and have no newer one.
+    refused_before: BTreeMap<String, (u64, EventData)>,
     ending: bool,
     slots: BTreeMap<PoolId, Slot>,
     effects: VecDeque<Effect>,
@@ -56,6 +58,7 @@ impl Coordinator {
             events: 0,
             registry: Registry::default(),
             configured: false,
+            refused_before: BTreeMap::new(),
             ending: false,
             slots: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -66,11 +69,15 @@ impl Coordinator {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Config { key, revision, value } => self.configure(&key, revision, value.as_deref(), now),
-            Input::ConfigComplete => self.configured = true,
+            Input::ConfigComplete => self.configured(now),
             Input::Lease(pool, lease) => {
+                let acquired = match &lease {
+                    LeaseInput::Acquired { epoch, .. } => Some(*epoch),
+                    _ => None,
+                };
                 let duty = self.slots.get_mut(&pool).map(|s| s.ownership.handle(lease, now.mono));
                 self.do_duty(&pool, duty.unwrap_or(Duty::Nothing), now);
-                if let (LeaseInput::Acquired { epoch, .. }, false) = (lease, self.owns_under(&pool, lease)) {
+                if let Some(epoch) = acquired.filter(|e| !self.owns_under(&pool, *e)) {
                     self.effects.push_back(Effect::ReleaseLease(pool, epoch));
                 }
             }
@@ -126,9 +133,8 @@ impl Coordinator {
         slot.pool.as_deref_mut()
     }
 
-    fn owns_under(&self, pool: &PoolId, lease: LeaseInput) -> bool {
-        let epoch = self.slots.get(pool).and_then(|s| s.ownership.epoch());
-        matches!(lease, LeaseInput::Acquired { epoch: e, .. } if epoch == Some(e))
+    fn owns_under(&self, pool: &PoolId, epoch: u64) -> bool {
+        self.slots.get(pool).and_then(|s| s.ownership.epoch()) == Some(epoch)
     }
 
     fn configure(&mut self, key: &str, revision: u64, value: Option<&[u8]>, now: Now) {
@@ -137,12 +143,16 @@ impl Coordinator {
             Applied::Pool(pool) | Applied::PoolRemoved(pool) => Some(pool.clone()),
             _ => None,
         };
-        // What was in force before this process began is no news.
-        let news = self.configured || matches!(event, Some(EventData::ConfigRefused { .. }));
-        if let Some(event) = event.filter(|_| news) {
-            // Every coordinator sees the edit; an id made of key and revision makes their events one.
-            let id = format!("config-{key}-{revision}");
-            self.publish(id, pool.as_ref(), event, now);
+        if let Some(event) = event {
+            if self.configured {
+                self.publish_config(key, revision, pool.as_ref(), event, now);
+            } else {
+                // What was in force before this process began is no news, unless the last edit is still refused.
+                self.refused_before.remove(key);
+                if matches!(event, EventData::ConfigRefused { .. }) {
+                    self.refused_before.insert(key.to_owned(), (revision, event));
+                }
+            }
         }
         match applied {
             Applied::Pool(id) => self.configure_pool(id, now),
@@ -162,6 +172,30 @@ impl Coordinator {
             }
             Applied::Nothing => {}
         }
+    }
+
+    /// Every coordinator sees the edit; an id made of key and revision makes their events one.
+    fn publish_config(
+        &mut self,
+        key: &str,
+        revision: u64,
+        pool: Option<&PoolId>,
+        event: EventData,
+        now: Now,
+    ) {
+        self.publish(format!("config-{key}-{revision}"), pool, event, now);
+    }
+
+    fn configured(&mut self, now: Now) {
+        self.configured = true;
+        for (key, (revision, event)) in std::mem::take(&mut self.refused_before) {
+            self.publish_config(&key, revision, None, event, now);
+        }
+    }
+
+    /// Whether every configuration that the bucket held is known.
+    pub fn is_configured(&self) -> bool {
+        self.configured
     }
 
     fn configure_pool(&mut self, id: PoolId, now: Now) {
@@ -212,12 +246,13 @@ impl Coordinator {
             Duty::Acquire => self.effects.push_back(Effect::AcquireLease(id.clone())),
             Duty::Renew(epoch) => self.effects.push_back(Effect::RenewLease(id.clone(), epoch)),
             Duty::Begin(epoch) => self.effects.push_back(Effect::Recover(id.clone(), epoch)),
-            Duty::End(epoch) => {
+            Duty::End(epoch, reason) => {
                 if let Some(slot) = self.slots.get_mut(id) {
                     slot.pool = None;
                 }
                 self.effects.push_back(Effect::StopPool(id.clone(), epoch));
-                let reason = "the lease was not renewed in time or another owner wrote".to_owned();
+                // Where the lease is still ours, nobody need wait for its end.
+                self.effects.push_back(Effect::ReleaseLease(id.clone(), epoch));
                 let event = EventData::PoolDisowned { coordinator: self.id.clone(), epoch, reason };
                 self.publish_numbered(Some(id), event, now);
             }

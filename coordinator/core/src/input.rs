@@ -38,7 +38,7 @@ pub enum Input {
 }
 
 /// News of a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseInput {
     /// It is ours under this epoch, certainly until then.
     Acquired {
@@ -54,8 +54,13 @@ pub enum LeaseInput {
         /// On the local clock, measured from before the request was sent.
         held_until: MonoMs,
     },
-    /// It is certainly not ours any more, or something could not be written because another owner wrote.
-    Lost,
+    /// The term of this epoch is over: the lease is gone, another owner wrote, or a part of the work ended.
+    Lost {
+        /// The epoch; of another one it is ignored.
+        epoch: u64,
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 /// A pool as JetStream holds it.

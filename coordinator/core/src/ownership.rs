@@ -23,7 +23,7 @@ enum State {
 }
 
 /// What to do about the lease now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Duty {
     /// Nothing.
     Nothing,
@@ -33,8 +33,8 @@ pub(crate) enum Duty {
     Renew(u64),
     /// It was taken.
     Begin(u64),
-    /// It ended or was lost.
-    End(u64),
+    /// It ended or was lost, for this reason.
+    End(u64, String),
 }
 
 /// The lease of one pool.
@@ -71,7 +71,7 @@ impl Ownership {
             }
             State::Held { epoch, held_until, .. } if now >= last_safe(held_until) => {
                 self.state = State::Free { retry_at: now.plus(ACQUIRE_INTERVAL_MS) };
-                Duty::End(epoch)
+                Duty::End(epoch, "the lease was not renewed in time".to_owned())
             }
             State::Held { epoch, held_until, renew_at } if now >= renew_at => {
                 self.state = State::Held { epoch, held_until, renew_at: now.plus(RENEW_INTERVAL_MS) };
@@ -96,9 +96,9 @@ impl Ownership {
                 self.state = State::Held { epoch, held_until: held_until.max(new), renew_at };
                 Duty::Nothing
             }
-            (LeaseInput::Lost, State::Held { epoch, .. }) => {
+            (LeaseInput::Lost { epoch: lost, reason }, State::Held { epoch, .. }) if lost == epoch => {
                 self.state = free;
-                Duty::End(epoch)
+                Duty::End(epoch, reason)
             }
             _ => Duty::Nothing,
         }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(o.handle(LeaseInput::Acquired { epoch: 7, held_until }, MonoMs(5)), Duty::Begin(7));
         assert_eq!(o.tick(MonoMs(600)), Duty::Renew(7));
         assert_eq!(o.tick(MonoMs(1_799)), Duty::Renew(7));
-        assert_eq!(o.tick(MonoMs(1_800)), Duty::End(7));
+        assert!(matches!(o.tick(MonoMs(1_800)), Duty::End(7, _)));
         assert_eq!(o.epoch(), None);
     }
 
@@ -132,8 +132,10 @@ mod tests {
         o.handle(LeaseInput::Acquired { epoch: 7, held_until: MonoMs(2_000) }, MonoMs(0));
         o.handle(LeaseInput::Renewed { held_until: MonoMs(2_500) }, MonoMs(510));
         assert_eq!(o.tick(MonoMs(1_900)), Duty::Renew(7));
-        assert_eq!(o.handle(LeaseInput::Lost, MonoMs(1_950)), Duty::End(7));
-        assert_eq!(o.handle(LeaseInput::Lost, MonoMs(1_951)), Duty::Nothing);
+        let lost = |epoch| LeaseInput::Lost { epoch, reason: "test".to_owned() };
+        assert_eq!(o.handle(lost(6), MonoMs(1_949)), Duty::Nothing);
+        assert_eq!(o.handle(lost(7), MonoMs(1_950)), Duty::End(7, "test".to_owned()));
+        assert_eq!(o.handle(lost(7), MonoMs(1_951)), Duty::Nothing);
     }
 
     #[test]

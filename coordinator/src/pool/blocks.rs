@@ -24,6 +24,8 @@ use tokio::{
     task::JoinSet,
 };
 
+/// Most blocks that are being submitted at the same time; more wait until a node has answered for one.
+const MAX_SUBMISSIONS: usize = 64;
 /// Longest pause between two submissions of a block that no node answered for.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,6 +53,9 @@ pub(crate) async fn run(
     let mut submissions = JoinSet::new();
     while let Some(duty) = duties.recv().await {
         while submissions.try_join_next().is_some() {}
+        if submissions.len() >= MAX_SUBMISSIONS {
+            submissions.join_next().await;
+        }
         let block = match duty {
             BlockDuty::Make { hash, job, slot, finding, worker } => {
                 let made = make(&context, &templates, hash, &job, slot, finding).await;

@@ -12,6 +12,9 @@ use tokio::sync::watch;
 /// Most shares that are given to the core at once.
 pub(crate) const INTAKE_BATCH: usize = 2_048;
 
+/// Most unreadable messages of one batch that are put aside; the others are only counted and told.
+pub(crate) const DEAD_LETTERS_PER_BATCH: usize = 16;
+
 /// Reads until the pool is given up or the stream was made anew.
 pub(crate) async fn run(context: Context, shares_after: u64, mut room: watch::Receiver<bool>) {
     let replay = context.bus.replay(streams::SHARE, filter::shares(&context.pool), shares_after + 1).await;
@@ -34,8 +37,9 @@ pub(crate) async fn run(context: Context, shares_after: u64, mut room: watch::Re
             }
         };
         let mut shares = Vec::with_capacity(batch.len());
+        let mut letters = DEAD_LETTERS_PER_BATCH;
         for delivered in &batch {
-            shares.extend(arrived(&context, delivered).await);
+            shares.extend(arrived(&context, delivered, &mut letters).await);
         }
         if !context.tell(PoolInput::Shares(shares)).await {
             return;
@@ -45,7 +49,7 @@ pub(crate) async fn run(context: Context, shares_after: u64, mut room: watch::Re
 
 /// A message of the stream as the core takes it. Bytes that are no share still count as their sender's refused share;
 /// they are put aside once more for a person to look at.
-async fn arrived(context: &Context, delivered: &Delivered) -> Option<ArrivedShare> {
+async fn arrived(context: &Context, delivered: &Delivered, letters: &mut usize) -> Option<ArrivedShare> {
     let (sequence, stored_at) = (delivered.sequence, delivered.stored_at);
     match delivered.decode::<Share>() {
         Ok(entry) => match entry.subject {
@@ -55,7 +59,10 @@ async fn arrived(context: &Context, delivered: &Delivered) -> Option<ArrivedShar
             _ => None,
         },
         Err(undecodable) => {
-            context.bus.dead_letter(streams::SHARE, &undecodable).await;
+            if let Some(left) = letters.checked_sub(1) {
+                *letters = left;
+                context.bus.dead_letter(streams::SHARE, &undecodable).await;
+            }
             let (subject, reason) = (undecodable.subject.clone(), undecodable.reason.clone());
             context.tell(PoolInput::Undecodable { subject, reason }).await;
             match undecodable.subject.parse() {

@@ -20,8 +20,10 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Most records and jobs that wait to be stored.
+/// Most members' records that wait to be stored.
 pub(crate) const WRITE_BACKLOG: usize = 65_536;
+/// Most jobs that wait to be stored; the core has one under way at a time.
+pub(crate) const JOB_BACKLOG: usize = 4;
 /// Most ledger records that wait; the core has one under way at a time.
 pub(crate) const LEDGER_BACKLOG: usize = 4;
 /// Most duties about blocks that wait.
@@ -51,7 +53,8 @@ impl Context {
 pub(crate) struct OwnedPool {
     pub(crate) epoch: u64,
     _tasks: JoinSet<()>,
-    writes: mpsc::Sender<writer::Write>,
+    members: mpsc::Sender<writer::MemberWrite>,
+    jobs: mpsc::Sender<writer::JobWrite>,
     ledger: mpsc::Sender<LedgerRecord>,
     blocks: mpsc::Sender<BlockDuty>,
     acks: mpsc::Sender<u64>,
@@ -68,7 +71,8 @@ impl OwnedPool {
         positions: Positions,
     ) -> Self {
         let mut tasks = JoinSet::new();
-        let (writes, write_queue) = mpsc::channel(WRITE_BACKLOG);
+        let (members, member_queue) = mpsc::channel(WRITE_BACKLOG);
+        let (jobs, job_queue) = mpsc::channel(JOB_BACKLOG);
         let (ledger, ledger_queue) = mpsc::channel(LEDGER_BACKLOG);
         let (blocks, block_queue) = mpsc::channel(BLOCK_BACKLOG);
         let (acks, ack_queue) = mpsc::channel(ACK_BACKLOG);
@@ -78,13 +82,10 @@ impl OwnedPool {
         let joins = requests::Waiting::default();
         let templates = writer::Templates::default();
         let c = context;
-        let Positions { members, job, ledger: ledger_at } = positions;
-        spawn(
-            &mut tasks,
-            c,
-            "writer",
-            writer::run(c.clone(), write_queue, members, job, joins.clone(), templates.clone()),
-        );
+        let ledger_at = positions.ledger;
+        let queues = writer::Queues { members: member_queue, jobs: job_queue };
+        let write = writer::run(c.clone(), queues, positions, joins.clone(), templates.clone());
+        spawn(&mut tasks, c, "writer", write);
         spawn(&mut tasks, c, "ledger", ledger::run(c.clone(), ledger_queue, ledger_at));
         spawn(&mut tasks, c, "blocks", blocks::run(c.clone(), block_queue, sources, templates));
         spawn(&mut tasks, c, "found", found::run(c.clone(), ack_queue));
@@ -93,7 +94,7 @@ impl OwnedPool {
         spawn(&mut tasks, c, "joins", requests::joins(c.clone(), joins.clone()));
         spawn(&mut tasks, c, "leaves", requests::leaves(c.clone()));
         spawn(&mut tasks, c, "heartbeats", requests::heartbeats(c.clone()));
-        Self { epoch: c.epoch, _tasks: tasks, writes, ledger, blocks, acks, joins, config, room }
+        Self { epoch: c.epoch, _tasks: tasks, members, jobs, ledger, blocks, acks, joins, config, room }
     }
 
     /// The source is another one now.
@@ -110,10 +111,10 @@ impl OwnedPool {
     pub(crate) fn perform(&self, effect: PoolEffect) -> Result<(), Overloaded> {
         match effect {
             PoolEffect::PublishJob(job, assembly) => {
-                self.writes.try_send(writer::Write::Job(job, assembly)).map_err(|_| Overloaded)
+                self.jobs.try_send((job, assembly)).map_err(|_| Overloaded)
             }
             PoolEffect::StoreMember(member, token) => {
-                self.writes.try_send(writer::Write::Member(member, token)).map_err(|_| Overloaded)
+                self.members.try_send((member, token)).map_err(|_| Overloaded)
             }
             PoolEffect::RefuseJoin(token, error) => {
                 self.joins.refuse(token, error);
@@ -135,10 +136,11 @@ fn spawn(
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let (inputs, pool) = (context.inputs.clone(), context.pool.clone());
+    let (inputs, pool, epoch) = (context.inputs.clone(), context.pool.clone(), context.epoch);
     tasks.spawn(async move {
         task.await;
         tracing::warn!(%pool, task = name, "a task of the pool ended; the pool is given up");
-        let _ = inputs.send(Input::Lease(pool, LeaseInput::Lost)).await;
+        let reason = format!("its {name} ended; the coordinator's log says why");
+        let _ = inputs.send(Input::Lease(pool, LeaseInput::Lost { epoch, reason })).await;
     });
 }

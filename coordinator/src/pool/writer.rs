@@ -1,11 +1,12 @@
-//! Members' records and jobs, in the order in which they were decided: a difficulty is on the bus before the job for
-//! which it holds.
+//! Members' records and jobs. A job goes before all records that wait: nobody should search what is stale because very
+//! many workers join. A difficulty is on the bus in time all the same, since it holds from two jobs ahead.
 
 use super::{
     Context,
     persist::{self, Failed},
     requests::Waiting,
 };
+use crate::recovery::Positions;
 use bus_schemas::{Blob, JobId, Message, block::TemplateRecord, job::Job, member::Member, subject::Subject};
 use coordinator_core::PoolInput;
 use nats_adapter::streams;
@@ -18,11 +19,15 @@ use tokio::sync::mpsc;
 /// Most templates that are kept in memory; older ones are read from their stream.
 const MAX_TEMPLATES: usize = 8;
 
-/// Something to store.
-#[derive(Debug)]
-pub(crate) enum Write {
-    Member(Box<Member>, Option<u64>),
-    Job(Arc<Job>, Blob),
+/// A member's record to store, and the join that waits for it.
+pub(crate) type MemberWrite = (Box<Member>, Option<u64>);
+/// A job to store and send, and what makes blocks of it.
+pub(crate) type JobWrite = (Arc<Job>, Blob);
+
+/// What waits to be stored.
+pub(crate) struct Queues {
+    pub(crate) members: mpsc::Receiver<MemberWrite>,
+    pub(crate) jobs: mpsc::Receiver<JobWrite>,
 }
 
 /// The latest templates, for the block lane.
@@ -47,17 +52,19 @@ impl Templates {
 /// Stores until the pool is given up or another owner wrote.
 pub(crate) async fn run(
     context: Context,
-    mut queue: mpsc::Receiver<Write>,
-    members: BTreeMap<String, u64>,
-    job: u64,
+    mut queues: Queues,
+    positions: Positions,
     joins: Waiting,
     templates: Templates,
 ) {
+    let Positions { members, job, .. } = positions;
     let mut writer = Writer { context, members, job, templates };
-    while let Some(write) = queue.recv().await {
-        let result = match write {
-            Write::Member(member, token) => writer.member(*member, token, &joins).await,
-            Write::Job(job, assembly) => writer.job(&job, assembly).await,
+    loop {
+        let result = tokio::select! {
+            biased;
+            Some((job, assembly)) = queues.jobs.recv() => writer.job(&job, assembly).await,
+            Some((member, token)) = queues.members.recv() => writer.member(*member, token, &joins).await,
+            else => return,
         };
         if let Err(error) = result {
             tracing::warn!(pool = %writer.context.pool, %error, "an order was not stored");

@@ -36,6 +36,20 @@ async fn a_bad_edit_in_the_bucket_is_refused_with_its_reason_and_the_last_good_o
 }
 
 #[tokio::test]
+async fn the_last_good_edit_is_in_force_after_a_restart_although_a_later_one_is_refused() {
+    let mut farm = Farm::start(&every_hash_is_a_share()).await;
+    let key = ConfigKey::Pool(farm.pool.clone());
+    farm.bus.kv(streams::CONFIG).put(&key, b"{bad".to_vec().into()).await.unwrap();
+    let refused = |e: &EventData| matches!(e, EventData::ConfigRefused { .. });
+    farm.event("the refusal", refused).await;
+    let epoch = job(&farm.bus, &farm.pool).await.unwrap().epoch;
+    farm.coordinator.take().unwrap().stop().await.unwrap();
+    farm.coordinator =
+        Some(system_tests::coordinator::InProcess::start(farm.server.url(), "c2", "").unwrap());
+    system_tests::coordinator::owned(&farm.bus, &farm.pool, epoch).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_change_of_the_division_is_published_as_a_new_job() {
     let farm = Farm::start(&every_hash_is_a_share()).await;
     let before = job(&farm.bus, &farm.pool).await.unwrap();

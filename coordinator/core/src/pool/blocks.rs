@@ -15,6 +15,8 @@ use std::{
 
 /// Most blocks that are remembered; older ones are in the stream.
 pub const MAX_BLOCKS: usize = 1_024;
+/// Most unanswered blocks of former terms that are submitted again at a takeover.
+pub const MAX_RESUBMITS: usize = 256;
 /// Block candidates a second of one worker that are judged; a real one comes far less often.
 pub const FOUND_RATE_LIMIT: u32 = 20;
 
@@ -59,7 +61,7 @@ impl Blocks {
         let mut this = Self::default();
         let mut again = Vec::new();
         for (hash, height, worker, state) in records {
-            if state == BlockState::Found {
+            if state == BlockState::Found && again.len() < MAX_RESUBMITS {
                 again.push(hash);
             }
             let waiting = BTreeSet::new();

@@ -2,8 +2,8 @@
 
 use bus_schemas::TimestampMs;
 
-/// Seconds of the steady rate that may arrive at once.
-const BURST_SECONDS: u64 = 10;
+/// Seconds of the steady rate that may arrive at once: what a worker kept during an outage of the bus comes together.
+const BURST_SECONDS: u64 = 60;
 
 /// Tokens in thousandths, so that slow rates are exact.
 #[derive(Debug, Default)]
@@ -41,10 +41,10 @@ mod tests {
         let mut bucket = TokenBucket::default();
         let passed =
             |bucket: &mut TokenBucket, ms| (0..1_000).filter(|_| bucket.take(2, TimestampMs(ms))).count();
-        assert_eq!(passed(&mut bucket, 0), 20);
+        assert_eq!(passed(&mut bucket, 0), 120);
         assert_eq!(passed(&mut bucket, 1_000), 2);
         assert_eq!(passed(&mut bucket, 500), 0);
         assert_eq!(passed(&mut bucket, 1_500), 1);
-        assert_eq!(passed(&mut bucket, 1_000_000), 20);
+        assert_eq!(passed(&mut bucket, 1_000_000), 120);
     }
 }

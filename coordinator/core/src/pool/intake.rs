@@ -11,7 +11,7 @@ use crate::{
     time::{MonoMs, Now},
 };
 use bus_schemas::{
-    PoolId, ShareBits, Target, Work, WorkerId,
+    PoolId, ShareBits, Target, TimestampMs, Work, WorkerId,
     job::{Job, WorkUnit},
     ledger::{Credit, LedgerRecord, MAX_CREDITS, RefusedShares},
     share::{Finding, Share, ShareRefusal},
@@ -26,7 +26,7 @@ pub const MAX_PENDING: usize = 65_536;
 /// Shares after which a ledger record is written without waiting.
 pub const SHARES_PER_RECORD: u64 = 32_768;
 /// Longest time from a judgement to its ledger record, milliseconds.
-pub const LEDGER_INTERVAL_MS: u64 = 200;
+pub const LEDGER_INTERVAL_MS: u64 = 1_000;
 
 #[derive(Debug)]
 enum State {
@@ -77,11 +77,14 @@ pub(crate) struct Intake {
     accounted_to: u64,
     /// Highest sequence that arrived.
     arrived_to: u64,
+    /// When the stream stored the last share that arrived.
+    read_to: TimestampMs,
     pending: VecDeque<Pending>,
     open: Account,
     in_flight: Option<LedgerRecord>,
     last: Option<LedgerRecord>,
     flushed_at: MonoMs,
+    strangers: WorkerId,
     pub(crate) refused_total: u64,
 }
 
@@ -92,17 +95,23 @@ impl Intake {
         Self {
             accounted_to,
             arrived_to: accounted_to,
+            read_to: TimestampMs(0),
             pending: VecDeque::new(),
             open: Account::default(),
             in_flight: None,
             last: ledger,
             flushed_at: now,
+            strangers: WorkerId::strangers(),
             refused_total: 0,
         }
     }
 
     pub(crate) fn accounted_to(&self) -> u64 {
         self.accounted_to
+    }
+
+    pub(crate) fn read_to(&self) -> TimestampMs {
+        self.read_to
     }
 
     pub(crate) fn arrived_to(&self) -> u64 {
@@ -137,6 +146,7 @@ impl Intake {
                 continue;
             }
             self.arrived_to = arrived.sequence;
+            self.read_to = self.read_to.max(arrived.stored_at);
             let admitted = admit(&arrived, jobs, members, Some(rate_limit));
             let bits = arrived.share.as_ref().map_or(ShareBits::MIN, |s| s.bits);
             let (state, block) = match (admitted, arrived.share) {
@@ -203,6 +213,9 @@ impl Intake {
                 }
                 Err(refusal) => {
                     self.refused_total += 1;
+                    // Names that anybody may invent are not worth a line each for ever.
+                    let worker =
+                        if refusal == ShareRefusal::NotAMember { self.strangers.clone() } else { worker };
                     out.refused.push((worker.clone(), refusal));
                     *self.open.refused.entry((worker, refusal)).or_default() += 1;
                 }

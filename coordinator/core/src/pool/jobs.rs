@@ -15,8 +15,8 @@ use std::{
     sync::Arc,
 };
 
-/// A share is judged by its job for this long after another previous block was published, milliseconds: the work
-/// was done in good faith while the order travelled.
+/// A share is judged by its job for this long after a job on another previous block was made (its
+/// `published_at_ms`), milliseconds: the work was done in good faith while the order travelled.
 pub const STALE_GRACE_MS: u64 = 2_000;
 /// A superseded job is remembered for this long, milliseconds, so that late shares are told apart from invented ones.
 pub const REMEMBER_MS: u64 = 60_000;
@@ -24,7 +24,7 @@ pub const REMEMBER_MS: u64 = 60_000;
 pub const MAX_JOBS: usize = 64;
 /// Findings under one job after which the next is published early; the number of the job is in each header.
 pub const FINDINGS_FOR_REFRESH: usize = 250_000;
-/// Most findings that are remembered over all jobs; more are refused until old jobs are forgotten.
+/// Most findings that are remembered over all jobs; for more the oldest jobs are forgotten.
 pub const MAX_FINDINGS: usize = 4_000_000;
 
 /// Identity of a finding under its job: whatever the spelling of the message, equal fields are an equal finding.
@@ -73,8 +73,9 @@ fn prev_hash(work: &WorkUnit) -> bus_schemas::Hash32 {
 }
 
 impl Jobs {
-    pub(crate) fn recover(jobs: Vec<Job>) -> Self {
-        let mut this = Self::default();
+    /// The jobs that are kept. Numbers go on after `at_least`, even if none is kept: difficulties hold by number.
+    pub(crate) fn recover(jobs: Vec<Job>, at_least: u64) -> Self {
+        let mut this = Self { sequence: at_least, ..Self::default() };
         for job in jobs.into_iter().filter(|j| j.check().is_ok()) {
             this.learn(Arc::new(job));
         }
@@ -118,8 +119,11 @@ impl Jobs {
         self.known.iter().map(|k| k.job.shares_after).min()
     }
 
-    /// Remembers a finding; `false` when it was there already or no more are remembered.
+    /// Remembers a finding. When very many are remembered, the oldest job is forgotten with its own.
     pub(crate) fn remember(&mut self, id: &JobId, slot: u16, finding: &Finding) -> Remembered {
+        while self.findings >= MAX_FINDINGS && self.known.len() > 1 {
+            self.forget_oldest();
+        }
         if self.findings >= MAX_FINDINGS {
             return Remembered::Full;
         }
@@ -200,9 +204,10 @@ impl Jobs {
         self.find(id).map(|k| k.job.clone())
     }
 
-    /// Forgets jobs that were superseded long ago.
-    pub(crate) fn forget_old(&mut self, now: TimestampMs) {
-        let old = |k: &Known| k.superseded_at.is_some_and(|at| now.since(at) > REMEMBER_MS);
+    /// Forgets jobs that were superseded long before `read_to`, the time up to which the stream of shares was read:
+    /// after a long time without an owner, shares of jobs that are long gone still wait to be judged.
+    pub(crate) fn forget_old(&mut self, read_to: TimestampMs) {
+        let old = |k: &Known| k.superseded_at.is_some_and(|at| read_to.since(at) > REMEMBER_MS);
         while self.known.front().is_some_and(old) {
             self.forget_oldest();
         }

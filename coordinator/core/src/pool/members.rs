@@ -199,14 +199,17 @@ impl Members {
             if member.session == request.session && member.standing == Standing::Present {
                 return Ok(Changes { store: vec![member.clone()], events: Vec::new() });
             }
-            self.slots.free(member.slot, worker, terms.job_sequence);
         } else if self.entries.len() >= MAX_MEMBERS {
             self.forget_one()?;
         }
+        // The former slot is freed only when there is another: refused, the worker keeps the place that it has.
         let slot = self.slots.take(worker, terms.config.slot_bits, terms.job_sequence).ok_or_else(|| {
             let text = format!("pool {} has no free slot of {}", terms.pool, 1_u32 << terms.config.slot_bits);
             CommandError::new(ErrorCode::PoolFull, text)
         })?;
+        if let Some(member) = known.as_ref().filter(|m| m.standing == Standing::Present) {
+            self.slots.free(member.slot, worker, terms.job_sequence);
+        }
         let (role, reason) = self.role_for(worker, terms.config);
         let generation = known.as_ref().map_or(1, |m| m.generation + 1);
         let bits = match (request.expected_rate, &known) {
@@ -354,18 +357,26 @@ impl Members {
         changes
     }
 
-    /// The pool has fewer slots than before: whoever holds one that is no more loses its place and joins again.
-    pub(crate) fn shrink(&mut self, terms: Terms<'_>, now: Now) -> Changes {
+    /// Whoever holds a slot that the pool does not have, or that another holds, loses its place and joins again: the
+    /// pool may have got fewer slots while nobody owned it.
+    pub(crate) fn reconcile(&mut self, terms: Terms<'_>, now: Now) -> Changes {
         let (mut changes, limit) = (Changes::default(), 1_u32 << terms.config.slot_bits.min(16));
-        let beyond =
-            |e: &&mut Entry| e.member.standing == Standing::Present && u32::from(e.member.slot) >= limit;
-        for entry in self.entries.values_mut().filter(beyond) {
-            let worker = entry.member.worker.clone();
+        let slots = &self.slots;
+        let displaced = |e: &&mut Entry| {
+            let held = slots.holder(e.member.slot) == Some(&e.member.worker);
+            e.member.standing == Standing::Present && (u32::from(e.member.slot) >= limit || !held)
+        };
+        let mut freed = Vec::new();
+        for entry in self.entries.values_mut().filter(displaced) {
+            let (worker, slot) = (entry.member.worker.clone(), entry.member.slot);
             let silent_ms = now.mono.since(entry.last_heard);
-            retire(entry, Standing::Lost, format!("the pool has only {limit} slots now"), terms, now);
-            self.slots.free(entry.member.slot, &worker, terms.job_sequence);
+            retire(entry, Standing::Lost, format!("slot {slot} is not its own any more"), terms, now);
             changes.store.push(entry.member.clone());
-            changes.events.push(EventData::WorkerLost { worker, silent_ms });
+            changes.events.push(EventData::WorkerLost { worker: worker.clone(), silent_ms });
+            freed.push((slot, worker));
+        }
+        for (slot, worker) in freed {
+            self.slots.free(slot, &worker, terms.job_sequence);
         }
         self.fill_roles(&mut changes, terms, now);
         changes

@@ -80,13 +80,14 @@ impl Pool {
         found: Recovered,
         now: Now,
     ) -> Self {
-        let jobs = Jobs::recover(found.jobs);
+        let steps = found.members.iter().flat_map(|m| &m.difficulty);
+        let jobs = Jobs::recover(found.jobs, steps.map(|s| s.from_job).max().unwrap_or(0));
         let (blocks, again) = Blocks::recover(found.blocks);
         let mut asks = VecDeque::new();
         asks.extend(
             again.into_iter().map(|h| Ask::Effect(PoolEffect::Block(Box::new(BlockDuty::Resubmit(h))))),
         );
-        Self {
+        let mut this = Self {
             members: Members::recover(found.members, jobs.sequence(), now),
             intake: Intake::recover(found.ledger, now.mono),
             id,
@@ -100,7 +101,10 @@ impl Pool {
             source_failed: false,
             reviewed_at: now.mono,
             asks,
-        }
+        };
+        let changes = this.with_members(|m, terms| m.reconcile(terms, now));
+        this.change(changes, None);
+        this
     }
 
     /// Where the reading of the share stream begins.
@@ -149,7 +153,7 @@ impl Pool {
         let shrinks = config.slot_bits < self.config.slot_bits;
         self.config = config;
         if shrinks {
-            let changes = self.with_members(|m, terms| m.shrink(terms, now));
+            let changes = self.with_members(|m, terms| m.reconcile(terms, now));
             self.change(changes, None);
         }
         self.fill_roles(now);
@@ -243,7 +247,7 @@ impl Pool {
             self.reviewed_at = now.mono;
             let changes = self.with_members(|m, terms| m.review(terms, now));
             self.change(changes, None);
-            self.jobs.forget_old(now.wall);
+            self.jobs.forget_old(self.intake.read_to());
         }
         for event in self.refusals.tell(now.mono) {
             self.tell(event);

@@ -109,8 +109,8 @@ fn a_flood_is_refused_before_any_hashing() {
     farm.join(1, "s1").unwrap();
     let job = farm.job();
     (0..100).for_each(|n| farm.store(1, Some(farm.share(1, &job, n))));
-    assert_eq!(farm.credited(), 10);
-    assert_eq!(farm.refused(ShareRefusal::RateLimited), 90);
+    assert_eq!(farm.credited(), 60);
+    assert_eq!(farm.refused(ShareRefusal::RateLimited), 40);
 }
 
 #[test]
@@ -180,6 +180,74 @@ fn a_worker_whose_slot_is_no_more_joins_again_under_one_that_is() {
     farm.leave(1, "s1");
     farm.pool_input(PoolInput::Template(template(2, HARD_BITS, 101)));
     assert_eq!(farm.join(3, "s").unwrap().slot, 0);
+}
+
+#[test]
+fn fewer_slots_while_nobody_owned_the_pool_are_found_at_the_takeover() {
+    let mut farm = mining();
+    (2..=3).for_each(|n| drop(farm.join(n, "s").unwrap()));
+    let fewer = br#"{"initial_share_bits":0,"min_share_bits":0,"slot_bits":1}"#.to_vec();
+    farm.kept.configs.push(("pool.main".into(), 2, fewer));
+    farm.crash();
+    assert_eq!(farm.member(3).standing, Standing::Lost);
+    assert_eq!(farm.member(1).standing, Standing::Present);
+}
+
+#[test]
+fn a_restart_that_a_full_pool_refuses_leaves_the_place_as_it_is() {
+    let mut farm = Farm::new(r#"{"initial_share_bits":0,"min_share_bits":0,"slot_bits":1}"#);
+    farm.pool_input(PoolInput::Template(template(1, HARD_BITS, 100)));
+    farm.join(1, "s1").unwrap();
+    farm.join(2, "s2").unwrap();
+    assert_eq!(farm.join(1, "another"), Err(ErrorCode::PoolFull));
+    farm.pool_input(PoolInput::Template(template(2, HARD_BITS, 101)));
+    assert_eq!(farm.join(3, "s3"), Err(ErrorCode::PoolFull));
+    farm.crash();
+    assert_eq!((farm.member(1).slot, farm.member(1).standing), (0, Standing::Present));
+}
+
+#[test]
+fn of_two_that_hold_one_slot_after_a_recovery_one_joins_again() {
+    let mut farm = mining();
+    farm.join(2, "s2").unwrap();
+    let mut wrong = farm.member(2);
+    (wrong.slot, wrong.generation) = (farm.member(1).slot, wrong.generation + 1);
+    farm.kept.members.push(wrong);
+    farm.holders.clear();
+    farm.crash();
+    let lost = [1, 2].into_iter().filter(|n| farm.member(*n).standing == Standing::Lost).count();
+    assert_eq!(lost, 1);
+}
+
+#[test]
+fn job_numbers_go_on_after_the_difficulties_although_no_job_is_kept() {
+    let mut farm = mining();
+    let mut member = farm.member(1);
+    member.generation += 1;
+    member.difficulty = vec![bus_schemas::member::DifficultyStep { from_job: 5_000, bits: ShareBits::MIN }];
+    farm.kept.members.push(member);
+    farm.kept.jobs.clear();
+    farm.crash();
+    farm.pool_input(PoolInput::Template(template(1, HARD_BITS, 100)));
+    assert_eq!(farm.job().sequence, 5_001);
+    farm.store(1, Some(farm.share(1, &farm.job(), 7)));
+    assert_eq!(farm.credited(), 1);
+}
+
+#[test]
+fn shares_that_waited_for_an_owner_for_long_are_judged_by_their_job() {
+    let mut farm = mining();
+    let first = farm.job();
+    farm.pool_input(PoolInput::Template(template(2, HARD_BITS, 101)));
+    farm.pass(STALE_GRACE_MS / 2);
+    // In time, but the coordinator dies before it reads them, and the next one comes an hour later.
+    farm.store(1, Some(farm.share(1, &first, 7)));
+    farm.crash();
+    farm.pool_input(PoolInput::Template(template(3, HARD_BITS, 102)));
+    farm.at += 3_600_000;
+    farm.crash();
+    farm.pass(10_000);
+    assert_eq!(farm.credited(), 1);
 }
 
 #[test]
