@@ -2,9 +2,9 @@
 
 use crate::wait::{self, Overdue};
 use bus_schemas::{
-    PoolId,
+    PoolId, ShareBits,
     command::PoolStatus,
-    config::{ConfigKey, PoolConfig},
+    config::{ConfigKey, EmbeddedSource, PoolConfig, SourceConfig},
     job::Job,
     ledger::LedgerRecord,
     subject::Subject,
@@ -51,6 +51,22 @@ impl InProcess {
             let _ = stop.send(());
         }
         Ok((&mut self.task).await??)
+    }
+}
+
+/// A pool in which every hash is a share and none is a block, and nobody is lost for being silent.
+pub fn every_hash_is_a_share() -> PoolConfig {
+    PoolConfig {
+        initial_share_bits: ShareBits::MIN,
+        min_share_bits: ShareBits::MIN,
+        max_share_bits: ShareBits::MIN,
+        share_rate_limit: 10_000_000,
+        source: SourceConfig::Embedded(EmbeddedSource {
+            initial_bits: 0x1d00_ffff,
+            ..EmbeddedSource::default()
+        }),
+        heartbeat_interval_ms: 600_000,
+        ..PoolConfig::default()
     }
 }
 

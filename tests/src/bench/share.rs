@@ -3,15 +3,13 @@
 
 use super::{Figure, thread_cpu};
 use crate::{
-    coordinator::{Failure, InProcess, credited, job, owned, put_pool},
+    coordinator::{Failure, InProcess, credited, every_hash_is_a_share, job, owned, put_pool},
     hand_worker::HandWorker,
     nats_server::NatsServer,
     wait,
 };
 use bus_schemas::{
-    AlgorithmId, Blob, Hash32, PoolId, ShareBits, Target,
-    config::{EmbeddedSource, PoolConfig, SourceConfig},
-    examples,
+    AlgorithmId, Blob, Hash32, PoolId, ShareBits, Target, examples,
     job::{Job, WorkUnit},
     share::{Finding, HeaderFinding},
 };
@@ -92,29 +90,13 @@ struct Farm {
     coordinator: InProcess,
 }
 
-/// Every hash is a share, and none is a block.
-fn pool_config() -> PoolConfig {
-    PoolConfig {
-        initial_share_bits: ShareBits::MIN,
-        min_share_bits: ShareBits::MIN,
-        max_share_bits: ShareBits::MIN,
-        share_rate_limit: 10_000_000,
-        source: SourceConfig::Embedded(EmbeddedSource {
-            initial_bits: 0x1d00_ffff,
-            ..EmbeddedSource::default()
-        }),
-        heartbeat_interval_ms: 600_000,
-        ..PoolConfig::default()
-    }
-}
-
 impl Farm {
     async fn start() -> Result<Self, Failure> {
         let server = NatsServer::start().await?;
         let coordinator = InProcess::start(server.url(), "bench", "")?;
         let bus = Bus::connect(BusOptions::new("bench", [server.url()])).await?;
         let pool = PoolId::new("bench")?;
-        put_pool(&bus, &pool, &pool_config()).await?;
+        put_pool(&bus, &pool, &every_hash_is_a_share()).await?;
         owned(&bus, &pool, 0).await?;
         let worker = HandWorker::join(&bus, &pool, "bench", "bench").await?;
         Ok(Self { _server: server, bus, pool, worker, coordinator })

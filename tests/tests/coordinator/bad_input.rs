@@ -1,6 +1,6 @@
 //! Whatever is sent: a typed refusal, an event, a count, and the next good share is credited.
 
-use crate::{Farm, every_hash_is_a_share};
+use crate::Farm;
 use bus_schemas::{
     JobId, PoolId, ShareBits, WorkerId,
     event::EventData,
@@ -11,7 +11,7 @@ use bus_schemas::{
 };
 use nats_adapter::{Expect, HeaderMap, RequestError, streams};
 use system_tests::{
-    coordinator::{job, ledger},
+    coordinator::{every_hash_is_a_share, job, ledger},
     hand_worker::join_request,
 };
 

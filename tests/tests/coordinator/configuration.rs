@@ -1,6 +1,6 @@
 //! Configuration as operators write it, by bucket and by command.
 
-use crate::{Farm, every_hash_is_a_share};
+use crate::Farm;
 use bus_schemas::{
     command::{
         CommandError, ErrorCode, FarmStatus, NodeList, NodePut, PoolPut, PoolRequest, PoolView, Revision,
@@ -12,7 +12,7 @@ use bus_schemas::{
 };
 use nats_adapter::{RequestError, streams};
 use system_tests::{
-    coordinator::{COORDINATOR_DEADLINE, job},
+    coordinator::{COORDINATOR_DEADLINE, every_hash_is_a_share, job},
     wait,
 };
 

@@ -6,8 +6,8 @@ mod configuration;
 mod takeover;
 
 use bus_schemas::{
-    PoolId, ShareBits,
-    config::{EmbeddedSource, PoolConfig, SourceConfig},
+    PoolId,
+    config::PoolConfig,
     event::{Event, EventData},
     subject::filter,
 };
@@ -27,21 +27,6 @@ pub struct Farm {
     pub pool: PoolId,
     pub coordinator: Option<InProcess>,
     events: RawSubscription,
-}
-
-pub fn every_hash_is_a_share() -> PoolConfig {
-    PoolConfig {
-        initial_share_bits: ShareBits::MIN,
-        min_share_bits: ShareBits::MIN,
-        max_share_bits: ShareBits::MIN,
-        share_rate_limit: 100_000,
-        source: SourceConfig::Embedded(EmbeddedSource {
-            initial_bits: 0x1d00_ffff,
-            ..EmbeddedSource::default()
-        }),
-        heartbeat_interval_ms: 600_000,
-        ..PoolConfig::default()
-    }
 }
 
 impl Farm {

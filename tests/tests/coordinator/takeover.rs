@@ -1,8 +1,8 @@
 //! Coordinators are replaceable: one is gone at any moment, another goes on, and every share counts once.
 
-use crate::{Farm, every_hash_is_a_share};
+use crate::Farm;
 use bus_schemas::event::EventData;
-use system_tests::coordinator::{InProcess, job, owned};
+use system_tests::coordinator::{InProcess, every_hash_is_a_share, job, owned};
 
 #[tokio::test]
 async fn another_coordinator_takes_over_under_a_higher_epoch_and_judges_the_old_jobs_shares() {
