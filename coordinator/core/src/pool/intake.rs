@@ -27,6 +27,11 @@ pub const MAX_PENDING: usize = 65_536;
 pub const SHARES_PER_RECORD: u64 = 32_768;
 /// Longest time from a judgement to its ledger record, milliseconds.
 pub const LEDGER_INTERVAL_MS: u64 = 1_000;
+/// So many shares are a record worth writing after [`LEDGER_BUSY_INTERVAL_MS`]; fewer wait, since the ledger is kept
+/// for ever.
+pub const LEDGER_BUSY_SHARES: u64 = 256;
+/// Time between two records while very many shares arrive, milliseconds.
+pub const LEDGER_BUSY_INTERVAL_MS: u64 = 100;
 
 #[derive(Debug)]
 enum State {
@@ -232,7 +237,7 @@ impl Intake {
         now: Now,
         out: &mut Intaken,
     ) -> Option<LedgerRecord> {
-        let due = now.mono.since(self.flushed_at) >= LEDGER_INTERVAL_MS;
+        let due = now.mono >= self.flushed_at.plus(self.interval());
         if self.in_flight.is_some() || self.open.shares == 0 || !(due || self.open.is_full()) {
             return None;
         }
@@ -263,6 +268,10 @@ impl Intake {
         Some(record)
     }
 
+    fn interval(&self) -> u64 {
+        if self.open.shares >= LEDGER_BUSY_SHARES { LEDGER_BUSY_INTERVAL_MS } else { LEDGER_INTERVAL_MS }
+    }
+
     /// The record on its way is stored.
     pub(crate) fn appended(&mut self, number: u64) {
         if let Some(record) = self.in_flight.take_if(|r| r.number == number) {
@@ -272,7 +281,7 @@ impl Intake {
     }
 
     pub(crate) fn deadline(&self) -> Option<MonoMs> {
-        (self.in_flight.is_none() && self.open.shares > 0).then(|| self.flushed_at.plus(LEDGER_INTERVAL_MS))
+        (self.in_flight.is_none() && self.open.shares > 0).then(|| self.flushed_at.plus(self.interval()))
     }
 
     /// Invariant: what waits is in order and after what is accounted.
