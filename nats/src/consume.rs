@@ -5,10 +5,11 @@ use crate::{
     backoff::Backoff,
     dead_letter::DeadLetter,
     delivery::{Delivered, Entry, stored_at},
+    streams,
 };
 use async_nats::jetstream::{
     self, AckKind, ErrorCode,
-    consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+    consumer::{PullConsumer, pull},
     context::GetStreamErrorKind,
 };
 use bus_schemas::Message;
@@ -23,8 +24,6 @@ pub const MAX_DELIVERIES: u32 = 10;
 /// A message that is not acknowledged within this time is delivered again.
 pub const REDELIVERY_AFTER: Duration = Duration::from_secs(30);
 
-/// A consumer that nobody reads for so long is removed: the stream keeps nothing of that age any more.
-const INACTIVE_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 const PULL_BYTES: usize = 16 * 1024 * 1024;
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -115,16 +114,13 @@ async fn open(bus: &Bus, options: &ConsumeOptions) -> Result<pull::Stream, Repla
         }
         _ => failed(error.to_string()),
     })?;
+    let declared = streams::declared_consumer().map_err(|e| failed(e.to_string()))?;
     let config = pull::Config {
         durable_name: Some(durable.clone()),
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::Explicit,
         ack_wait: *redelivery_after,
-        max_deliver: -1,
         filter_subject: filter.clone(),
         max_ack_pending: i64::try_from(*max_in_hand).unwrap_or(i64::MAX),
-        inactive_threshold: INACTIVE_FOR,
-        ..pull::Config::default()
+        ..declared
     };
     let consumer: PullConsumer = handle.create_consumer(config).await.map_err(|e| failed(e.to_string()))?;
     consumer

@@ -1,6 +1,6 @@
 //! The catalogue of streams and buckets: `nats/streams/*.json`, the same files that `nats stream add --config` takes.
 
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::{consumer::pull, stream::Config};
 
 /// Room for headers in a stream's `max_msg_size`, in bytes, beside the largest message.
 pub const MAX_HEADERS_LEN: usize = 4 * 1024;
@@ -52,11 +52,15 @@ pub const LEASES: &str = "dcmf_leases";
 /// Bucket of the pools' states, written by their owners every second; keys are pools.
 pub const STATUS: &str = "dcmf_status";
 
-/// A file of the catalogue that is no stream's configuration.
+/// The durable consumer of block candidates: what `nats consumer add DCMF_FOUND --config` takes for the pool `main`.
+/// Name and filter differ from pool to pool.
+pub const FOUND_CONSUMER: &str = include_str!("../consumers/found.json");
+
+/// A file of the catalogue that is no configuration.
 #[derive(Debug, thiserror::Error)]
-#[error("nats/streams/{name}.json: {source}")]
+#[error("the file of {name} in the folder nats: {source}")]
 pub struct InvalidFile {
-    /// The stream.
+    /// The stream or consumer.
     pub name: &'static str,
     /// What is wrong.
     pub source: serde_json::Error,
@@ -69,4 +73,9 @@ pub fn declared(replicas: usize) -> Result<Vec<Config>, InvalidFile> {
         Ok(Config { num_replicas: replicas, ..config })
     };
     FILES.iter().map(read).collect()
+}
+
+/// The durable consumer as it should be, under the name and filter of the file.
+pub fn declared_consumer() -> Result<pull::Config, InvalidFile> {
+    serde_json::from_str(FOUND_CONSUMER).map_err(|source| InvalidFile { name: "consumers/found", source })
 }

@@ -41,6 +41,10 @@ async fn every_file_makes_the_stream_that_the_code_wants() {
         let arguments: [&OsStr; 4] = ["stream".as_ref(), "add".as_ref(), "--config".as_ref(), file.as_ref()];
         nats(&server, arguments).await;
     }
+    let file = repository().join("nats/consumers/found.json");
+    let arguments: [&OsStr; 5] =
+        ["consumer".as_ref(), "add".as_ref(), "DCMF_FOUND".as_ref(), "--config".as_ref(), file.as_ref()];
+    assert!(nats(&server, arguments).await.contains("found-main"));
     let bus = connect(&server).await;
     assert_eq!(ensure(&bus, 1, Action::Look).await.unwrap(), Outcome::default());
 }

@@ -29,6 +29,20 @@ fn no_key_of_a_file_is_lost_when_it_is_read() {
 }
 
 #[test]
+fn no_key_of_the_consumers_file_is_lost_and_its_limits_are_those_of_the_code() {
+    let file: Value = serde_json::from_str(streams::FOUND_CONSUMER).unwrap();
+    let config = streams::declared_consumer().unwrap();
+    let read = serde_json::to_value(&config).unwrap();
+    for (key, value) in file.as_object().unwrap() {
+        assert_eq!(read.get(key), Some(value), "{key}");
+    }
+    assert_eq!(config.ack_wait, nats_adapter::REDELIVERY_AFTER);
+    assert_eq!(usize::try_from(config.max_ack_pending).unwrap(), nats_adapter::MAX_IN_HAND);
+    let main = bus_schemas::PoolId::new("main").unwrap();
+    assert_eq!(config.filter_subject, bus_schemas::subject::filter::found(&main));
+}
+
+#[test]
 fn a_stream_takes_the_largest_message_of_its_subjects() {
     let largest = [
         (streams::JOB, job::Job::MAX_LEN),
