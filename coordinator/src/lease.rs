@@ -1,9 +1,9 @@
 //! The lease of one pool: requests in order, answers as inputs.
 
 use bus_schemas::{CoordinatorId, Message, PoolId, TimestampMs, heartbeat};
-use coordinator_core::{Input, LeaseInput, MonoMs, ownership::LEASE_TTL_MS};
+use coordinator_core::{Input, LeaseInput, ownership::LEASE_TTL_MS};
 use nats_adapter::{Acquired, Bus, Lease, LeaseError, streams};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::run::{Clock, wall};
@@ -55,10 +55,6 @@ fn value(id: &CoordinatorId) -> Option<bytes::Bytes> {
     lease.encode().ok().map(Into::into)
 }
 
-fn until(clock: Clock, at: Instant) -> MonoMs {
-    clock.mono_of(at)
-}
-
 async fn acquire(
     bus: &Bus,
     pool: &PoolId,
@@ -71,7 +67,7 @@ async fn acquire(
     match Lease::acquire(&kv, pool.as_str(), value, Duration::from_millis(LEASE_TTL_MS)).await {
         Ok(Acquired::Taken(lease)) => {
             let input =
-                LeaseInput::Acquired { epoch: lease.epoch(), held_until: until(clock, lease.held_until()) };
+                LeaseInput::Acquired { epoch: lease.epoch(), held_until: clock.mono_of(lease.held_until()) };
             *held = Some(lease);
             input
         }
@@ -86,7 +82,7 @@ async fn acquire(
 async fn renew(id: &CoordinatorId, clock: Clock, epoch: u64, held: &mut Option<Lease>) -> Option<LeaseInput> {
     let lease = held.as_mut().filter(|l| l.epoch() == epoch)?;
     match lease.renew(value(id)?).await {
-        Ok(held_until) => Some(LeaseInput::Renewed { held_until: until(clock, held_until) }),
+        Ok(held_until) => Some(LeaseInput::Renewed { held_until: clock.mono_of(held_until) }),
         Err(LeaseError::Lost { .. }) => {
             *held = None;
             Some(LeaseInput::Lost { epoch, reason: "another coordinator holds the lease".to_owned() })

@@ -123,7 +123,7 @@ pub enum BlockDuty {
         hash: Hash32,
         /// Its height.
         height: u64,
-        /// Its job, as far as known.
+        /// Who found it.
         worker: WorkerId,
         /// The state.
         state: BlockState,

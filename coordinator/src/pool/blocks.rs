@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    persist::{self, Failed},
+    persist::{self, Failed, Pause},
     source::Current,
     writer::Templates,
 };
@@ -116,7 +116,7 @@ async fn make(
 
 async fn read_template(context: &Context, job: &Job) -> Option<Blob> {
     let subject = Subject::Template(context.pool.clone(), job.id.clone());
-    let mut pause = FIRST_PAUSE;
+    let mut pause = Pause::new(FIRST_PAUSE, MAX_PAUSE);
     loop {
         match context.bus.last::<TemplateRecord>(streams::TEMPLATE, &subject).await {
             Ok(found) => return found.map(|entry| entry.message.assembly),
@@ -124,11 +124,7 @@ async fn read_template(context: &Context, job: &Job) -> Option<Blob> {
                 tracing::error!(%error, "a kept template cannot be read");
                 return None;
             }
-            Err(error) => {
-                tracing::warn!(%error, "a template could not be read; tried again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
-            }
+            Err(error) => pause.wait("a template could not be read", &error).await,
         }
     }
 }
@@ -171,18 +167,14 @@ async fn store_state(
 /// The kept record of a block that has its bytes.
 async fn record_with_bytes(context: &Context, hash: Hash32) -> Option<BlockRecord> {
     let subject = Subject::Block(context.pool.clone(), block_id(hash)).to_string();
-    let mut pause = FIRST_PAUSE;
+    let mut pause = Pause::new(FIRST_PAUSE, MAX_PAUSE);
     loop {
         match context.bus.read_all(streams::BLOCK, subject.clone()).await {
             Ok(all) => {
                 let mut records = all.iter().filter_map(|d| BlockRecord::decode(&d.payload).ok());
                 return records.find(|r| !r.bytes.0.is_empty());
             }
-            Err(error) => {
-                tracing::warn!(%error, "a block could not be read; tried again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
-            }
+            Err(error) => pause.wait("a block could not be read", &error).await,
         }
     }
 }
@@ -194,7 +186,7 @@ async fn kept(context: &Context, hash: Hash32) -> Result<FoundBlock, Unusable> {
 
 /// Submits until a node answers. The same block again is always safe.
 async fn submit(context: &Context, mut source: watch::Receiver<Current>, block: FoundBlock) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = Pause::new(FIRST_PAUSE, MAX_PAUSE);
     loop {
         let Ok(current) = source.wait_for(Option::is_some).await.map(|s| s.clone()) else { return };
         let Some(current) = current else { continue };
@@ -204,9 +196,7 @@ async fn submit(context: &Context, mut source: watch::Receiver<Current>, block: 
             Some(Ok(SubmitOutcome::NotTip)) => BlockAnswer::NotTip,
             Some(Ok(SubmitOutcome::Refused { reason })) => BlockAnswer::Refused(reason.clone()),
             Some(Err(error)) => {
-                tracing::warn!(pool = %context.pool, %error, "no node answered for a block; submitted again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+                pause.wait("no node answered for a block", error).await;
                 continue;
             }
             None => continue,

@@ -23,14 +23,27 @@ pub(crate) enum Failed {
     Encode(#[from] EncodeError),
 }
 
-struct Pause(Duration);
+/// Pauses between attempts, each twice as long as the one before, up to a limit.
+pub(crate) struct Pause {
+    next: Duration,
+    longest: Duration,
+}
 
 impl Pause {
-    async fn wait(&mut self, what: &str, error: &(dyn std::fmt::Display + Sync)) {
-        tracing::warn!(%error, "{what} is not stored yet; tried again");
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(MAX_PAUSE);
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { next: first, longest }
     }
+
+    /// Says what did not work and waits.
+    pub(crate) async fn wait(&mut self, what: &str, error: &(dyn std::fmt::Display + Sync)) {
+        tracing::warn!(%error, "{what}; tried again");
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(self.longest);
+    }
+}
+
+fn pause() -> Pause {
+    Pause::new(FIRST_PAUSE, MAX_PAUSE)
 }
 
 /// Appends to `subject` after the message with sequence `after`; returns the new sequence. An acknowledgement that was
@@ -43,7 +56,7 @@ pub(crate) async fn append(
     payload: Bytes,
     after: u64,
 ) -> Result<u64, Failed> {
-    let mut pause = Pause(FIRST_PAUSE);
+    let mut pause = pause();
     loop {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
@@ -60,13 +73,13 @@ pub(crate) async fn append(
             }
             Err(error) => error.to_string(),
         };
-        pause.wait(subject, &error).await;
+        pause.wait(&format!("{subject} is not stored yet"), &error).await;
     }
 }
 
 /// Stores on `subject` whatever is there; a repeated id is stored once.
 pub(crate) async fn store(bus: &Bus, subject: &str, id: &str, payload: Bytes) -> Result<u64, Failed> {
-    let mut pause = Pause(FIRST_PAUSE);
+    let mut pause = pause();
     loop {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
@@ -75,14 +88,14 @@ pub(crate) async fn store(bus: &Bus, subject: &str, id: &str, payload: Bytes) ->
             Err(error @ (PublishError::TooLarge { .. } | PublishError::Encode(_))) => {
                 return Err(Failed::Impossible(error));
             }
-            Err(error) => pause.wait(subject, &error).await,
+            Err(error) => pause.wait(&format!("{subject} is not stored yet"), &error).await,
         }
     }
 }
 
 /// Replaces revision `after` of `key`; returns the new revision.
 pub(crate) async fn update(kv: &Kv, key: &str, value: Bytes, after: u64) -> Result<u64, Failed> {
-    let mut pause = Pause(FIRST_PAUSE);
+    let mut pause = pause();
     loop {
         let error = match kv.update(key, value.clone(), after).await {
             Ok(revision) => return Ok(revision),
@@ -93,6 +106,6 @@ pub(crate) async fn update(kv: &Kv, key: &str, value: Bytes, after: u64) -> Resu
             },
             Err(error) => error,
         };
-        pause.wait(key, &error).await;
+        pause.wait(&format!("{key} is not stored yet"), &error).await;
     }
 }
