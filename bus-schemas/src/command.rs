@@ -10,6 +10,8 @@ use crate::{
     id::{CoordinatorId, JobId, PoolId, WorkerId},
     job::Job,
     member::{Role, Standing},
+    set_point::{SetPoint, Step},
+    throttle::{LiveThrottle, Throttle},
     units::{HashRate, TimestampMs, Work},
 };
 use schemars::JsonSchema;
@@ -41,11 +43,17 @@ pub enum ErrorCode {
     BusUnavailable,
     /// The pool still has members.
     PoolInUse,
+    /// A throttle order is refused.
+    InvalidThrottle,
+    /// A time is not one, or too far away.
+    InvalidTime,
+    /// The worker is no member of any pool.
+    NotAMember,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::MalformedRequest,
         Self::InvalidConfig,
         Self::UnknownPool,
@@ -57,6 +65,9 @@ impl ErrorCode {
         Self::NotOwner,
         Self::BusUnavailable,
         Self::PoolInUse,
+        Self::InvalidThrottle,
+        Self::InvalidTime,
+        Self::NotAMember,
     ];
 
     /// The code's name, as it stands in JSON and in the documentation.
@@ -73,14 +84,17 @@ impl ErrorCode {
             Self::NotOwner => "not-owner",
             Self::BusUnavailable => "bus-unavailable",
             Self::PoolInUse => "pool-in-use",
+            Self::InvalidThrottle => "invalid-throttle",
+            Self::InvalidTime => "invalid-time",
+            Self::NotAMember => "not-a-member",
         }
     }
 
     /// The number in `Nats-Service-Error-Code`, in the manner of HTTP.
     pub fn number(self) -> usize {
         match self {
-            Self::MalformedRequest | Self::InvalidConfig => 400,
-            Self::UnknownPool | Self::UnknownNode | Self::NoJob => 404,
+            Self::MalformedRequest | Self::InvalidConfig | Self::InvalidThrottle | Self::InvalidTime => 400,
+            Self::UnknownPool | Self::UnknownNode | Self::NoJob | Self::NotAMember => 404,
             Self::RevisionMismatch | Self::PoolFull | Self::AlgorithmNotOffered | Self::PoolInUse => 409,
             Self::NotOwner | Self::BusUnavailable => 503,
         }
@@ -102,6 +116,9 @@ impl ErrorCode {
             Self::NotOwner => "try again: another coordinator is taking the pool over",
             Self::BusUnavailable => "look at the NATS server and try again",
             Self::PoolInUse => "stop or move its workers, or delete it with force",
+            Self::InvalidThrottle => "correct the named value; docs/commands.md shows an order",
+            Self::InvalidTime => "give a time as RFC 3339 has it, for instance 2026-12-24T18:00:00Z",
+            Self::NotAMember => "start the worker, or look at its log: it joins its pool by itself",
         }
     }
 }
@@ -173,6 +190,140 @@ pub struct NodePut {
     /// The revision that is replaced, see [`PoolPut::revision`].
     #[serde(default)]
     pub revision: Option<u64>,
+}
+
+/// Names a node and says why, for instance to drain it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeDuty {
+    /// The worker.
+    pub node: WorkerId,
+    /// Why, for the record.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Halts the farm or lets it go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FarmDuty {
+    /// Why, for the record and for everybody who is stopped.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Asks why a worker does what it does, or will at another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// The worker.
+    pub node: WorkerId,
+    /// When, RFC 3339; now when absent.
+    #[serde(default)]
+    pub at: Option<String>,
+}
+
+/// Why a worker does what it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// The worker.
+    pub node: WorkerId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// For when, RFC 3339.
+    pub at: String,
+    /// What follows from everything that is known.
+    pub set_point: SetPoint,
+    /// Every rule that had something to say, in the order of ranks; the last one that decides is the reason.
+    pub chain: Vec<Step>,
+    /// The worker's own last word, for comparison.
+    pub reported: Option<SetPoint>,
+    /// What had to be assumed: what the worker measures is not known for another time, for instance.
+    pub assumed: Vec<String>,
+}
+
+/// Asks what a pool will do, and what another configuration would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// The pool.
+    pub pool: PoolId,
+    /// A whole configuration that is proposed; it is checked and not put.
+    #[serde(default)]
+    pub config: Option<serde_json::Value>,
+    /// From when on, RFC 3339; now when absent.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// For how long, 1 to 336 hours; 48 when absent.
+    #[serde(default)]
+    pub hours: Option<u16>,
+}
+
+/// What a pool will do. Load, throttle orders and losses of the future are not known and not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Preview {
+    /// The pool.
+    pub pool: PoolId,
+    /// Active members that it is made of.
+    pub workers: u32,
+    /// What will be with the configuration in force, without a gap.
+    pub spans: Vec<PreviewSpan>,
+    /// What would be with the proposed one, where it differs.
+    pub changes: Vec<PreviewChange>,
+}
+
+/// A time in which nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreviewSpan {
+    /// From, RFC 3339.
+    pub from: String,
+    /// Until, RFC 3339.
+    pub until: String,
+    /// What all active members do together.
+    pub search: PreviewSearch,
+}
+
+/// What all active members do together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreviewSearch {
+    /// Members that search.
+    pub workers: u32,
+    /// Hundredths of threads, all together.
+    pub thread_hundredths: u64,
+    /// How many members each rule decides for.
+    pub reasons: std::collections::BTreeMap<crate::set_point::Reason, u32>,
+    /// What the schedule says, for people.
+    pub rules: Vec<String>,
+}
+
+/// A time in which a proposal changes something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreviewChange {
+    /// From, RFC 3339.
+    pub from: String,
+    /// Until, RFC 3339.
+    pub until: String,
+    /// With the configuration in force.
+    pub before: PreviewSearch,
+    /// With the proposed one.
+    pub after: PreviewSearch,
+}
+
+/// Gives a throttle order; the same can be published to `dcmf.v1.throttle.<target>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ThrottlePut {
+    /// `farm`, `pool.<pool>`, `worker.<worker>` or `label.<key>.<value>`.
+    pub target: String,
+    /// The order.
+    pub order: Throttle,
+}
+
+/// The throttle orders that live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ThrottleList {
+    /// In the order of targets and sources.
+    pub throttles: Vec<LiveThrottle>,
 }
 
 /// A configuration was put.
@@ -263,6 +414,9 @@ pub struct Membership {
     pub hash_rate: HashRate,
     /// Threads in use.
     pub threads: u16,
+    /// What is left of one whole member, percent: less while it is throttled.
+    #[serde(default)]
+    pub capacity_percent: u16,
     /// The rule that decided its set-point.
     pub set_point_reason: Option<crate::set_point::Reason>,
     /// When it was last heard of.
@@ -309,7 +463,15 @@ json_messages!(
     NodeView,
     NodeList,
     JobView,
-    FarmStatus
+    FarmStatus,
+    NodeDuty,
+    FarmDuty,
+    ExplainRequest,
+    Explanation,
+    PreviewRequest,
+    Preview,
+    ThrottlePut,
+    ThrottleList
 );
 
 #[cfg(test)]

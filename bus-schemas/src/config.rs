@@ -9,6 +9,8 @@ use crate::{
     blob::Blob,
     codec::{MAX_MESSAGE_LEN, message},
     id::{AlgorithmId, InvalidId, PoolId, WorkerId},
+    policy::{self, BackupPolicy, FarmConfig, LabelPolicy, Layer, LoadPolicy, MAX_LABEL_POLICIES, Priority},
+    schedule::Schedule,
     units::{ShareBits, Target},
     work::{MAX_SLOT_BITS, SearchMode},
 };
@@ -44,6 +46,18 @@ pub struct PoolConfig {
     pub paused: bool,
     /// Search threads of each worker; all that the host offers when absent.
     pub threads: Option<u16>,
+    /// Share of these threads' time, 1 to 100 percent; all of it when absent.
+    pub cap_percent: Option<u8>,
+    /// How the kernel ranks search threads; the idle class when absent.
+    pub priority: Option<Priority>,
+    /// When to search; always when absent.
+    pub schedule: Option<Schedule>,
+    /// What differs for nodes with a label. Of several that fit a node the first holds.
+    pub labels: Vec<LabelPolicy>,
+    /// How workers answer to the load of their hosts.
+    pub load: LoadPolicy,
+    /// When backups step in and back.
+    pub backup: BackupPolicy,
     /// How many workers mine; the others are backups.
     pub active_members: u16,
     /// Wanted shares a minute of each worker.
@@ -76,6 +90,12 @@ impl Default for PoolConfig {
             slot_bits: 12,
             paused: false,
             threads: None,
+            cap_percent: None,
+            priority: None,
+            schedule: None,
+            labels: Vec::new(),
+            load: LoadPolicy::default(),
+            backup: BackupPolicy::default(),
             active_members: u16::MAX,
             shares_per_minute: 6,
             initial_share_bits: ShareBits::new(20),
@@ -91,6 +111,19 @@ impl Default for PoolConfig {
 }
 
 message!(PoolConfig, Json, MAX_MESSAGE_LEN / 8);
+message!(FarmConfig, Json, MAX_MESSAGE_LEN / 8);
+
+impl PoolConfig {
+    /// What it allows each worker.
+    pub fn layer(&self) -> Layer<'_> {
+        Layer {
+            threads: self.threads,
+            cap_percent: self.cap_percent,
+            priority: self.priority,
+            schedule: self.schedule.as_ref(),
+        }
+    }
+}
 
 /// Where jobs come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -206,6 +239,14 @@ pub struct NodeConfig {
     pub enabled: bool,
     /// Search threads instead of the pool's number.
     pub threads: Option<u16>,
+    /// Share of these threads' time instead of the pool's, 1 to 100 percent.
+    pub cap_percent: Option<u8>,
+    /// Priority instead of the pool's.
+    pub priority: Option<Priority>,
+    /// Schedule instead of the pool's.
+    pub schedule: Option<Schedule>,
+    /// It hands its work to a backup and stands by, for planned maintenance.
+    pub drained: bool,
     /// Pins the role; the coordinator chooses when absent.
     pub role: Option<crate::member::Role>,
     /// Labels, for instance `rack: b2`.
@@ -218,6 +259,10 @@ impl Default for NodeConfig {
             description: String::new(),
             enabled: true,
             threads: None,
+            cap_percent: None,
+            priority: None,
+            schedule: None,
+            drained: false,
             role: None,
             labels: std::collections::BTreeMap::new(),
         }
@@ -226,9 +271,23 @@ impl Default for NodeConfig {
 
 message!(NodeConfig, Json, MAX_MESSAGE_LEN / 8);
 
+impl NodeConfig {
+    /// What it allows this worker.
+    pub fn layer(&self) -> Layer<'_> {
+        Layer {
+            threads: self.threads,
+            cap_percent: self.cap_percent,
+            priority: self.priority,
+            schedule: self.schedule.as_ref(),
+        }
+    }
+}
+
 /// A key of the bucket `dcmf_config`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigKey {
+    /// `farm`.
+    Farm,
     /// `pool.<pool>`.
     Pool(PoolId),
     /// `node.<worker>`.
@@ -238,8 +297,8 @@ pub enum ConfigKey {
 /// Why a text is no key of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfigKey {
-    /// Neither `pool.<pool>` nor `node.<worker>`.
-    #[error("{0:?} is no configuration key; use pool.<pool> or node.<worker>")]
+    /// None of `farm`, `pool.<pool>` and `node.<worker>`.
+    #[error("{0:?} is no configuration key; use farm, pool.<pool> or node.<worker>")]
     Unknown(String),
     /// The second part is no id.
     #[error("{0:?} is no configuration key: {1}")]
@@ -252,6 +311,7 @@ impl std::str::FromStr for ConfigKey {
     fn from_str(text: &str) -> Result<Self, InvalidConfigKey> {
         let id_error = |e| InvalidConfigKey::Id(text.to_owned(), e);
         match text.split_once('.') {
+            None if text == "farm" => Ok(Self::Farm),
             Some(("pool", id)) => PoolId::new(id).map(Self::Pool).map_err(id_error),
             Some(("node", id)) => WorkerId::new(id).map(Self::Node).map_err(id_error),
             _ => Err(InvalidConfigKey::Unknown(text.to_owned())),
@@ -262,6 +322,7 @@ impl std::str::FromStr for ConfigKey {
 impl fmt::Display for ConfigKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Farm => f.write_str("farm"),
             Self::Pool(id) => write!(f, "pool.{id}"),
             Self::Node(id) => write!(f, "node.{id}"),
         }
@@ -342,9 +403,14 @@ impl Checked for PoolConfig {
     fn check(&self) -> Result<(), InvalidConfig> {
         check_text("description", &self.description, MAX_TEXT_LEN)?;
         check_range("slot_bits", self.slot_bits.into(), 1..=MAX_SLOT_BITS.into())?;
-        if let Some(threads) = self.threads {
-            check_range("threads", threads.into(), 0..=4_096)?;
+        policy::check_layer(self.layer())?;
+        check_range("labels", self.labels.len() as u64, 0..=MAX_LABEL_POLICIES as u64)?;
+        for label in &self.labels {
+            check_label(&label.key, &label.value)?;
+            policy::check_layer(label.layer())?;
         }
+        self.load.check()?;
+        self.backup.check()?;
         check_range("shares_per_minute", self.shares_per_minute.into(), 1..=6_000)?;
         check_range("share_rate_limit", self.share_rate_limit.into(), 1..=10_000_000)?;
         if u64::from(self.share_rate_limit) * 60 < 4 * u64::from(self.shares_per_minute) {
@@ -409,16 +475,22 @@ fn check_get_block_template(source: &GetBlockTemplateSource) -> Result<(), Inval
 impl Checked for NodeConfig {
     fn check(&self) -> Result<(), InvalidConfig> {
         check_text("description", &self.description, MAX_TEXT_LEN)?;
-        if let Some(threads) = self.threads {
-            check_range("threads", threads.into(), 0..=4_096)?;
-        }
+        policy::check_layer(self.layer())?;
         check_range("labels", self.labels.len() as u64, 0..=MAX_LABELS as u64)?;
-        for (key, text) in &self.labels {
-            for part in [key, text] {
-                WorkerId::new(part.as_str()).map_err(|e| value("labels", format!("{part:?}: {e}")))?;
-            }
-        }
-        Ok(())
+        self.labels.iter().try_for_each(|(key, text)| check_label(key, text))
+    }
+}
+
+fn check_label(key: &str, text: &str) -> Result<(), InvalidConfig> {
+    for part in [key, text] {
+        WorkerId::new(part).map_err(|e| value("labels", format!("{part:?}: {e}")))?;
+    }
+    Ok(())
+}
+
+impl Checked for FarmConfig {
+    fn check(&self) -> Result<(), InvalidConfig> {
+        check_text("reason", &self.reason, MAX_TEXT_LEN)
     }
 }
 

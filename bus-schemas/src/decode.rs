@@ -77,6 +77,8 @@ fn reader(subject: &Subject) -> Option<Reader> {
         | Subject::Join(..)
         | Subject::Leave(..)
         | Subject::Config(..)
+        | Subject::Throttle(..)
+        | Subject::Latency(..)
         | Subject::Ledger(..) => return None,
     })
 }

@@ -6,6 +6,7 @@ use crate::{
     codec::message,
     id::{CoordinatorId, JobId, PoolId, WorkerId},
     member::Role,
+    set_point::LoadReason,
     share::ShareRefusal,
     subject::PREFIX,
     units::{Target, TimestampMs},
@@ -62,6 +63,86 @@ pub enum EventData {
         role: Role,
         /// Why.
         reason: String,
+    },
+    /// A worker throttles itself for the load of its host.
+    #[serde(rename = "dcmf.throttle.engaged")]
+    ThrottleEngaged {
+        /// Who.
+        worker: WorkerId,
+        /// What it answers to.
+        reason: LoadReason,
+        /// The measured value, percent.
+        measured: u16,
+        /// Share of what the policy allows that is left, percent.
+        left_percent: u8,
+    },
+    /// A worker does not throttle itself any more.
+    #[serde(rename = "dcmf.throttle.released")]
+    ThrottleReleased {
+        /// Who.
+        worker: WorkerId,
+        /// For how long it did, milliseconds.
+        engaged_ms: u64,
+        /// The least that was left in that time, percent.
+        least_percent: u8,
+    },
+    /// A throttle order was given.
+    #[serde(rename = "dcmf.throttle.ordered")]
+    ThrottleOrdered {
+        /// For whom.
+        target: String,
+        /// By whom.
+        source: String,
+        /// Share of what the policy allows, percent.
+        cap_percent: u8,
+        /// For how long, seconds.
+        ttl_seconds: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The host's administrator stopped a worker, whatever the farm says.
+    #[serde(rename = "dcmf.worker.vetoed")]
+    WorkerVetoed {
+        /// Who.
+        worker: WorkerId,
+        /// What the administrator wrote.
+        reason: String,
+    },
+    /// The host's administrator lifted the veto.
+    #[serde(rename = "dcmf.worker.veto-lifted")]
+    WorkerVetoLifted {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// What a worker gets beside a busy program changed: its scheduling group was lowered, or could not be.
+    #[serde(rename = "dcmf.worker.group-checked")]
+    WorkerGroupChecked {
+        /// Who.
+        worker: WorkerId,
+        /// Whether the search yields as it should.
+        gentle: bool,
+        /// Share of a processor that the search would get beside one busy program, in thousandths.
+        share_permille: u16,
+        /// What this host offers, what was used, and what could be done.
+        detail: String,
+    },
+    /// Every present worker of a pool has stopped after it was paused or the farm was halted.
+    #[serde(rename = "dcmf.pool.stopped")]
+    PoolStopped {
+        /// How long it took until the last one said so, milliseconds.
+        after_ms: u64,
+        /// How many they were.
+        workers: u32,
+    },
+    /// The capacity of the active members is below the pool's threshold, or enough again.
+    #[serde(rename = "dcmf.pool.capacity-changed")]
+    PoolCapacityChanged {
+        /// What is left of the active members, in percent of one whole member each.
+        capacity_percent: u32,
+        /// What is wanted, in the same unit.
+        wanted_percent: u32,
+        /// Whether it is enough.
+        enough: bool,
     },
     /// A job was published.
     #[serde(rename = "dcmf.job.published")]
@@ -189,6 +270,11 @@ impl EventData {
             | Self::WorkerReturned { worker, .. }
             | Self::WorkerLeft { worker, .. }
             | Self::WorkerRoleChanged { worker, .. }
+            | Self::ThrottleEngaged { worker, .. }
+            | Self::ThrottleReleased { worker, .. }
+            | Self::WorkerVetoed { worker, .. }
+            | Self::WorkerVetoLifted { worker }
+            | Self::WorkerGroupChecked { worker, .. }
             | Self::ShareRefused { worker, .. } => Some(worker.as_str()),
             Self::JobPublished { job, .. } => Some(job.as_str()),
             Self::BlockFound { hash, .. }
@@ -197,7 +283,10 @@ impl EventData {
             Self::PoolOwned { coordinator, .. } | Self::PoolDisowned { coordinator, .. } => {
                 Some(coordinator.as_str())
             }
-            Self::ConfigApplied { .. }
+            Self::ThrottleOrdered { .. }
+            | Self::PoolStopped { .. }
+            | Self::PoolCapacityChanged { .. }
+            | Self::ConfigApplied { .. }
             | Self::ConfigRefused { .. }
             | Self::SourceFailed { .. }
             | Self::SourceRecovered {}
@@ -216,7 +305,7 @@ pub struct Event {
     pub specversion: String,
     /// Unique together with `source`; also the message id, so that a repeated publish is one event.
     pub id: String,
-    /// Who says so: `/dcmf/<coordinator>`.
+    /// Who says so: `/dcmf/<coordinator>` or `/dcmf/worker/<worker>`.
     pub source: String,
     /// Whom it concerns: the pool, or [`FARM_WIDE`].
     pub subject: String,
@@ -245,6 +334,25 @@ impl Event {
             id: id.into(),
             source: format!("/dcmf/{source}"),
             subject: pool.map_or(FARM_WIDE, PoolId::as_str).to_owned(),
+            time: at.to_rfc3339(),
+            datacontenttype: "application/json".to_owned(),
+            what,
+        }
+    }
+
+    /// An event that a worker tells of itself. `id` must not repeat within `source`.
+    pub fn of_worker(
+        worker: &WorkerId,
+        id: impl Into<String>,
+        pool: &PoolId,
+        at: TimestampMs,
+        what: EventData,
+    ) -> Self {
+        Self {
+            specversion: "1.0".to_owned(),
+            id: id.into(),
+            source: format!("/dcmf/worker/{worker}"),
+            subject: pool.to_string(),
             time: at.to_rfc3339(),
             datacontenttype: "application/json".to_owned(),
             what,

@@ -5,18 +5,24 @@ use crate::{
     block::{BlockRecord, BlockState, ChainRecord, TemplateRecord},
     codec::Message,
     command::{
-        CommandError, ErrorCode, FarmStatus, JobView, Membership, NodeList, NodePut, NodeRequest, NodeView,
-        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, Revision,
+        CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, JobView, Membership,
+        NodeDuty, NodeList, NodePut, NodeRequest, NodeView, PoolList, PoolPut, PoolRequest, PoolStatus,
+        PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, Revision, ThrottleList,
+        ThrottlePut,
     },
     config::{NodeConfig, PoolConfig},
     event::{Event, EventData},
-    heartbeat::{Heartbeat, Lease},
+    heartbeat::{Heartbeat, Lease, LoadReport},
     id::{AlgorithmId, CoordinatorId, InvalidId, JobId, PoolId, SessionId, WorkerId},
     job::{AlgorithmRef, Job, WorkUnit},
+    latency::Latency,
     ledger::{Credit, LedgerRecord, RefusedShares},
     member::{Capability, DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
-    set_point::{Reason, SetPoint},
+    policy::{FarmConfig, Priority},
+    schedule::{Schedule, Weekly, Window},
+    set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint, Step},
     share::{Finding, HeaderFinding, Share, ShareRefusal},
+    throttle::{LiveThrottle, Throttle, ThrottleTarget},
     units::{HashRate, ShareBits, Target, TimestampMs, Work},
     work::{HeaderWork, SearchMode},
 };
@@ -136,6 +142,7 @@ fn node_view() -> Result<NodeView, InvalidId> {
         reason: "1 of 2 active members".to_owned(),
         hash_rate: HashRate(10_000_000),
         threads: 1,
+        capacity_percent: 100,
         set_point_reason: Some(Reason::PoolThreads),
         last_heard_ms: AT,
     };
@@ -162,6 +169,37 @@ fn ledger_record() -> Result<LedgerRecord, InvalidId> {
     })
 }
 
+fn set_point() -> SetPoint {
+    SetPoint { threads: 1, cap_percent: 100, priority: Priority::Idle, reason: Reason::Load }
+}
+
+fn schedule() -> Schedule {
+    Schedule {
+        time_zone: "Europe/Berlin".to_owned(),
+        weekly: Some(Weekly { mon: Some("########............####".to_owned()), ..Weekly::default() }),
+        windows: vec![Window {
+            name: "maintenance".to_owned(),
+            priority: 10,
+            start: "2026-12-05T06:00".to_owned(),
+            end: "2026-12-05T08:00".to_owned(),
+            repeat: Some("FREQ=MONTHLY;BYDAY=1SA".to_owned()),
+            threads: None,
+            cap_percent: Some(0),
+            finish_by_seconds: 600,
+        }],
+    }
+}
+
+fn throttle() -> Throttle {
+    Throttle {
+        cap_percent: 25,
+        threads: None,
+        ttl_seconds: 60,
+        reason: "black friday".to_owned(),
+        source: "ops".to_owned(),
+    }
+}
+
 fn heartbeat() -> Result<Heartbeat, InvalidId> {
     Ok(Heartbeat {
         session: SessionId::new("s-4f2a")?,
@@ -171,7 +209,18 @@ fn heartbeat() -> Result<Heartbeat, InvalidId> {
         hash_rate: HashRate(10_000_000),
         hashes_total: 440_000_000,
         outbox_len: 0,
-        set_point: SetPoint { threads: 1, reason: Reason::PoolThreads },
+        set_point: set_point(),
+        local: Some(LocalState {
+            load: Some(LoadLimit { percent: 50, reason: LoadReason::Demand, measured: 91 }),
+            ..LocalState::open(2)
+        }),
+        load: Some(LoadReport {
+            demand_percent: 91,
+            search_percent: 7,
+            steal_percent: 0,
+            memory_pressure_percent: 0,
+            slowdown_percent: Some(3),
+        }),
         sent_at_ms: AT,
     })
 }
@@ -200,7 +249,10 @@ fn visit_orders<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     v.visit(JoinReply::Accepted(Box::new(member()?)));
     v.visit(Leave { session: SessionId::new("s-4f2a")?, reason: "shut down".to_owned() });
     v.visit(PoolConfig::default());
-    v.visit(NodeConfig { threads: Some(1), ..NodeConfig::default() });
+    v.visit(NodeConfig { threads: Some(1), schedule: Some(schedule()), ..NodeConfig::default() });
+    v.visit(FarmConfig { halted: true, reason: "drill".to_owned() });
+    v.visit(throttle());
+    v.visit(Latency { latency_us: 1_850 });
     v.visit(ledger_record()?);
     Ok(())
 }
@@ -241,10 +293,62 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         version: "0.1.0".to_owned(),
         pools: vec![pool_view()?],
     });
+    visit_foresight(v)?;
     v.visit(CommandError::new(ErrorCode::UnknownPool, "pool \"other\" does not exist"));
     let source = CoordinatorId::new("c1")?;
     let what = EventData::BlockAccepted { hash: "00".repeat(32), height: 101, worker: WorkerId::new("w1")? };
     v.visit(Event::new(&source, "7-3", Some(&pool), AT, what));
+    Ok(())
+}
+
+fn visit_foresight<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
+    let (pool, node) = (PoolId::new("main")?, WorkerId::new("w1")?);
+    let time = || "2026-12-05T05:00:00Z".to_owned();
+    v.visit(NodeDuty { node: node.clone(), reason: "new disks".to_owned() });
+    v.visit(FarmDuty { reason: "drill".to_owned() });
+    v.visit(ExplainRequest { node: node.clone(), at: Some(time()) });
+    v.visit(Explanation {
+        node,
+        pool: pool.clone(),
+        at: time(),
+        set_point: set_point(),
+        chain: vec![Step {
+            rule: Reason::Load,
+            says: "demand of 91 % leaves 50 %".to_owned(),
+            threads: 2,
+            cap_percent: 50,
+            decides: true,
+        }],
+        reported: Some(set_point()),
+        assumed: vec!["the load of the host is as it is now".to_owned()],
+    });
+    let config = Some(serde_json::json!({ "threads": 1 }));
+    v.visit(PreviewRequest { pool: pool.clone(), config, from: None, hours: Some(48) });
+    let search = PreviewSearch {
+        workers: 2,
+        thread_hundredths: 400,
+        reasons: [(Reason::HostThreads, 2)].into(),
+        rules: vec!["weekly mon 00:00 '#'".to_owned()],
+    };
+    v.visit(Preview {
+        pool: pool.clone(),
+        workers: 2,
+        spans: vec![PreviewSpan { from: time(), until: time(), search: search.clone() }],
+        changes: vec![PreviewChange {
+            from: time(),
+            until: time(),
+            before: search,
+            after: PreviewSearch { workers: 2, thread_hundredths: 200, ..PreviewSearch::default() },
+        }],
+    });
+    v.visit(ThrottlePut { target: "pool.main".to_owned(), order: throttle() });
+    let live = LiveThrottle {
+        target: ThrottleTarget::Pool(pool),
+        order: throttle(),
+        given_at_ms: AT,
+        until_ms: TimestampMs(AT.0 + 60_000),
+    };
+    v.visit(ThrottleList { throttles: vec![live] });
     Ok(())
 }
 

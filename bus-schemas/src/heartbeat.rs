@@ -3,7 +3,7 @@
 use crate::{
     codec::message,
     id::{CoordinatorId, JobId, SessionId},
-    set_point::SetPoint,
+    set_point::{LocalState, SetPoint},
     units::{HashRate, TimestampMs},
 };
 use schemars::JsonSchema;
@@ -30,8 +30,30 @@ pub struct Heartbeat {
     pub outbox_len: u32,
     /// What it does right now, and why.
     pub set_point: SetPoint,
+    /// What only the worker knows of what decides its set-point.
+    #[serde(default)]
+    pub local: Option<LocalState>,
+    /// What the host is busy with.
+    #[serde(default)]
+    pub load: Option<LoadReport>,
     /// When it was sent.
     pub sent_at_ms: TimestampMs,
+}
+
+/// What a worker last measured of its host. Percentages are of the whole host's processor time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadReport {
+    /// Use by everything but the search.
+    pub demand_percent: u8,
+    /// Use by the search.
+    pub search_percent: u8,
+    /// Time that the hypervisor gave to others.
+    pub steal_percent: u8,
+    /// Share of the time in which some task waited for memory.
+    pub memory_pressure_percent: u8,
+    /// How much slower the main application is than at its best, by its own signal.
+    #[serde(default)]
+    pub slowdown_percent: Option<u16>,
 }
 
 message!(Heartbeat, MessagePack);

@@ -31,11 +31,15 @@ pub mod examples;
 pub mod heartbeat;
 pub mod id;
 pub mod job;
+pub mod latency;
 pub mod ledger;
 pub mod member;
+pub mod policy;
+pub mod schedule;
 pub mod set_point;
 pub mod share;
 pub mod subject;
+pub mod throttle;
 pub mod units;
 pub mod work;
 

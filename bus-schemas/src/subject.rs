@@ -6,6 +6,7 @@
 use crate::{
     config::{ConfigKey, InvalidConfigKey},
     id::{InvalidId, JobId, PoolId, WorkerId},
+    throttle::{InvalidThrottleTarget, ThrottleTarget},
 };
 use std::{fmt, str::FromStr};
 
@@ -41,6 +42,10 @@ pub enum Subject {
     Chain(PoolId),
     /// The ledger of a pool.
     Ledger(PoolId),
+    /// Throttle orders for a target.
+    Throttle(ThrottleTarget),
+    /// What an application tells of its own latency: the name of the application.
+    Latency(WorkerId),
     /// Messages of another subject that could not be read.
     Dead(String),
 }
@@ -54,6 +59,9 @@ pub enum InvalidSubject {
     /// A token that is no id.
     #[error("subject {0:?}: {1}")]
     Id(String, InvalidId),
+    /// A throttle subject without a target.
+    #[error("subject {0:?}: {1}")]
+    Throttle(String, InvalidThrottleTarget),
     /// A configuration subject without a key.
     #[error("subject {0:?}: {1}")]
     Config(String, InvalidConfigKey),
@@ -74,6 +82,8 @@ impl fmt::Display for Subject {
             Self::Template(p, job) => write!(f, "{PREFIX}.template.{p}.{job}"),
             Self::Chain(p) => write!(f, "{PREFIX}.chain.{p}"),
             Self::Ledger(p) => write!(f, "{PREFIX}.ledger.{p}"),
+            Self::Throttle(target) => write!(f, "{PREFIX}.throttle.{target}"),
+            Self::Latency(application) => write!(f, "{PREFIX}.latency.{application}"),
             Self::Dead(rest) => write!(f, "{PREFIX}.dead.{rest}"),
         }
     }
@@ -112,6 +122,11 @@ impl FromStr for Subject {
                 let (p, job) = rest.split_once('.').ok_or_else(unknown)?;
                 Self::Template(pool(p)?, JobId::new(job).map_err(invalid)?)
             }
+            "throttle" => {
+                let invalid = |e| InvalidSubject::Throttle(text.to_owned(), e);
+                Self::Throttle(rest.parse().map_err(invalid)?)
+            }
+            "latency" => Self::Latency(WorkerId::new(rest).map_err(invalid)?),
             "chain" => Self::Chain(pool(rest)?),
             "ledger" => Self::Ledger(pool(rest)?),
             "dead" => Self::Dead(rest.to_owned()),
@@ -166,6 +181,11 @@ pub mod filter {
         format!("{PREFIX}.block.{pool}.*")
     }
 
+    /// Every throttle order.
+    pub fn throttles() -> String {
+        format!("{PREFIX}.throttle.>")
+    }
+
     /// Every event.
     pub fn events() -> String {
         format!("{PREFIX}.evt.>")
@@ -197,6 +217,11 @@ mod tests {
             Subject::Block(p.clone(), "ab".repeat(32)),
             Subject::Template(p.clone(), JobId::new("0a").unwrap()),
             Subject::Chain(p.clone()),
+            Subject::Config(ConfigKey::Farm),
+            Subject::Throttle(ThrottleTarget::Farm),
+            Subject::Throttle(ThrottleTarget::Pool(p.clone())),
+            Subject::Throttle(ThrottleTarget::Label(w.clone(), w.clone())),
+            Subject::Latency(w.clone()),
             Subject::Ledger(p),
             Subject::Dead("share.main.w-1".into()),
         ] {

@@ -74,7 +74,17 @@ fn every_message_survives_json_and_those_of_machines_message_pack_too() {
 }
 
 /// Requests are typed by people: there a key that means nothing is a mistake and is refused.
-const STRICT: [&str; 4] = ["PoolRequest", "PoolPut", "NodeRequest", "NodePut"];
+const STRICT: [&str; 9] = [
+    "PoolRequest",
+    "PoolPut",
+    "NodeRequest",
+    "NodePut",
+    "NodeDuty",
+    "FarmDuty",
+    "ExplainRequest",
+    "PreviewRequest",
+    "ThrottlePut",
+];
 
 struct UnknownFields;
 

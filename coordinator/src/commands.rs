@@ -173,6 +173,7 @@ impl Commands {
                 reason,
                 hash_rate,
                 threads,
+                capacity_percent: 0,
                 set_point_reason,
                 last_heard_ms,
             };

@@ -31,6 +31,8 @@ catalogue! {
     LEDGER = "DCMF_LEDGER";
     /// Events.
     EVENT = "DCMF_EVT";
+    /// Throttle orders.
+    THROTTLE = "DCMF_THROTTLE";
     /// Dead letters.
     DEAD = "DCMF_DEAD";
     /// The stream of [`CONFIG`].

@@ -457,8 +457,12 @@ mod tests {
                 outbox_len: 0,
                 set_point: bus_schemas::set_point::SetPoint {
                     threads: 1,
+                    cap_percent: 100,
+                    priority: bus_schemas::policy::Priority::Idle,
                     reason: bus_schemas::set_point::Reason::HostThreads,
                 },
+                local: None,
+                load: None,
                 sent_at_ms: TimestampMs(at),
             };
             record.heartbeats.push((WorkerId::new("w1").unwrap(), heartbeat));

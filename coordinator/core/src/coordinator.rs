@@ -170,7 +170,7 @@ impl Coordinator {
                     }
                 }
             }
-            Applied::Nothing => {}
+            Applied::Farm | Applied::Nothing => {}
         }
     }
 

@@ -5,6 +5,7 @@ use bus_schemas::{
     PoolId, WorkerId,
     config::{Checked, ConfigKey, NodeConfig, PoolConfig, parse_strict},
     event::EventData,
+    policy::FarmConfig,
 };
 use std::collections::BTreeMap;
 
@@ -20,6 +21,8 @@ pub enum Applied {
     PoolRemoved(PoolId),
     /// A node has another configuration, or none of its own.
     Node(WorkerId),
+    /// The farm has another configuration, or none of its own.
+    Farm,
     /// Nothing: the edit was refused, or is older than what is in force.
     Nothing,
 }
@@ -27,6 +30,7 @@ pub enum Applied {
 /// Every configuration in force.
 #[derive(Debug, Default)]
 pub struct Registry {
+    farm: BTreeMap<(), Versioned<FarmConfig>>,
     pools: BTreeMap<PoolId, Versioned<PoolConfig>>,
     nodes: BTreeMap<WorkerId, Versioned<NodeConfig>>,
 }
@@ -49,6 +53,14 @@ impl Registry {
                 let result = put(&mut self.nodes, MAX_NODES, &node, revision, json);
                 outcome(result, key, revision, Applied::Node(node), refused)
             }
+            (Ok(ConfigKey::Farm), Some(json)) => {
+                let result = put(&mut self.farm, 1, &(), revision, json);
+                outcome(result, key, revision, Applied::Farm, refused)
+            }
+            (Ok(ConfigKey::Farm), None) => match self.farm.remove(&()) {
+                Some(_) => (Applied::Farm, applied_event(key, revision)),
+                None => (Applied::Nothing, None),
+            },
             (Ok(ConfigKey::Pool(pool)), None) => match self.pools.remove(&pool) {
                 Some(_) => (Applied::PoolRemoved(pool), applied_event(key, revision)),
                 None => (Applied::Nothing, None),
@@ -58,6 +70,11 @@ impl Registry {
                 None => (Applied::Nothing, None),
             },
         }
+    }
+
+    /// The farm's configuration, if it has one.
+    pub fn farm(&self) -> Option<&FarmConfig> {
+        self.farm.get(&()).map(|(_, c)| c)
     }
 
     /// A pool's configuration and revision.

@@ -145,6 +145,30 @@ pub fn told(event: &Event) -> Option<String> {
         EventData::PoolDisowned { coordinator, reason, .. } => {
             format!("pool given up    by {coordinator}: {reason}")
         }
+        EventData::ThrottleEngaged { worker, reason, measured, left_percent } => {
+            format!("throttled        {worker} for {reason:?} of {measured} %: {left_percent} % is left")
+        }
+        EventData::ThrottleReleased { worker, engaged_ms, .. } => {
+            format!("throttle lifted  {worker} after {engaged_ms} ms")
+        }
+        EventData::ThrottleOrdered { target, source, cap_percent, ttl_seconds, reason } => {
+            format!("throttle ordered {target} to {cap_percent} % for {ttl_seconds} s by {source:?}: {reason}")
+        }
+        EventData::WorkerVetoed { worker, reason } => {
+            format!("vetoed           {worker} on its host: {reason}")
+        }
+        EventData::WorkerVetoLifted { worker } => format!("veto lifted      {worker}"),
+        EventData::WorkerGroupChecked { worker, gentle, share_permille, detail } => {
+            let how = if *gentle { "gentle" } else { "not gentle" };
+            format!("scheduling       {worker} is {how}: {share_permille} ‰ beside a busy program; {detail}")
+        }
+        EventData::PoolStopped { after_ms, workers } => {
+            format!("pool stopped     {workers} workers within {after_ms} ms")
+        }
+        EventData::PoolCapacityChanged { capacity_percent, wanted_percent, enough } => {
+            let how = if *enough { "enough again" } else { "too little" };
+            format!("capacity         {capacity_percent} of {wanted_percent} %: {how}")
+        }
         EventData::SourceFailed { reason } => format!("job source       gives nothing: {reason}"),
         EventData::SourceRecovered {} => "job source       gives jobs again".to_owned(),
         EventData::MessageUndecodable { subject, reason, count } => {

@@ -463,6 +463,7 @@ impl Members {
                 reason: e.member.reason.clone(),
                 hash_rate: e.hash_rate,
                 threads: e.set_point.as_ref().map_or(0, |s| s.threads),
+                capacity_percent: 0,
                 set_point_reason: e.set_point.as_ref().map(|s| s.reason),
                 last_heard_ms: e.last_heard_wall,
             };

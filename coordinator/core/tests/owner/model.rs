@@ -10,6 +10,7 @@ use bus_schemas::{
     job::{Job, WorkUnit},
     ledger::LedgerRecord,
     member::{Capability, JoinRequest, Leave, Member, Standing},
+    policy::Priority,
     set_point::{Reason, SetPoint},
     share::{Finding, HeaderFinding, Share},
     work::{HeaderWork, sha256d},
@@ -325,7 +326,14 @@ impl Farm {
             hash_rate: bus_schemas::HashRate(u64::from(n)),
             hashes_total: 0,
             outbox_len: 0,
-            set_point: SetPoint { threads: 1, reason: Reason::HostThreads },
+            set_point: SetPoint {
+                threads: 1,
+                cap_percent: 100,
+                priority: Priority::Idle,
+                reason: Reason::HostThreads,
+            },
+            local: None,
+            load: None,
             sent_at_ms: TimestampMs(0),
         };
         self.pool_input(PoolInput::Heartbeat(worker(n), Box::new(heartbeat)));

@@ -12,7 +12,7 @@ use bus_schemas::{
     HashRate, Target,
     heartbeat::Heartbeat,
     member::{Capability, JoinRequest, Leave},
-    set_point::{self, SetPointInput},
+    set_point::{self, LocalState, SetPointInput},
 };
 use std::sync::Arc;
 
@@ -33,15 +33,19 @@ impl WorkerCore {
     }
 
     pub(super) fn resolve_set_point(&mut self, now: MonotonicMs) {
+        let local = LocalState::open(self.host_threads);
         let set_point = set_point::resolve(SetPointInput {
+            farm: None,
+            schedule: None,
+            throttle: None,
+            local: &local,
             pool: self.configuration.pool(),
             node: self.configuration.node(),
             role: self.membership.member().map(|m| (m.role, m.standing)),
-            host_threads: self.host_threads,
             lease_expired: self.configuration.lease_expired(now),
         });
         if set_point != self.set_point {
-            self.set_point = set_point.clone();
+            self.set_point = set_point;
             self.beat.next = now;
             self.note(Some(Notice::SetPointChanged(set_point)));
         }
@@ -134,7 +138,9 @@ impl WorkerCore {
             hash_rate: self.beat.rate,
             hashes_total: hashes,
             outbox_len: u32::try_from(self.outbox.len()).unwrap_or(u32::MAX),
-            set_point: self.set_point.clone(),
+            set_point: self.set_point,
+            local: None,
+            load: None,
             sent_at_ms: now.wall,
         };
         self.effects.push_back(Effect::PublishHeartbeat(Box::new(heartbeat)));
