@@ -41,7 +41,6 @@ const IMPURE: &[&str] = &[
     "async-nats",
     "async-std",
     "axum",
-    "chrono",
     "getrandom",
     "hyper",
     "metrics",

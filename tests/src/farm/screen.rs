@@ -152,7 +152,9 @@ pub fn told(event: &Event) -> Option<String> {
             format!("throttle lifted  {worker} after {engaged_ms} ms")
         }
         EventData::ThrottleOrdered { target, source, cap_percent, ttl_seconds, reason } => {
-            format!("throttle ordered {target} to {cap_percent} % for {ttl_seconds} s by {source:?}: {reason}")
+            format!(
+                "throttle ordered {target} to {cap_percent} % for {ttl_seconds} s by {source:?}: {reason}"
+            )
         }
         EventData::WorkerVetoed { worker, reason } => {
             format!("vetoed           {worker} on its host: {reason}")
