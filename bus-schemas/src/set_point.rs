@@ -139,6 +139,8 @@ pub enum LoadReason {
     MemoryPressure,
     /// The hypervisor gives the processors to others.
     Steal,
+    /// The load monitor has fallen silent: what nobody measures is not free.
+    Unmeasured,
 }
 
 /// Everything that decides.

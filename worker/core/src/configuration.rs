@@ -9,6 +9,7 @@ use crate::{
 use bus_schemas::{
     config::{Checked, ConfigKey, NodeConfig, PoolConfig},
     id::{PoolId, WorkerId},
+    policy::FarmConfig,
 };
 
 /// One configuration.
@@ -81,6 +82,7 @@ impl<C: Checked> InForce<C> {
 /// Both configurations and the lease that hearing of them renews.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
+    farm: InForce<FarmConfig>,
     pool: InForce<PoolConfig>,
     node: InForce<NodeConfig>,
     /// When the bus last told the configuration of the present. An invalid edit counts: the bus speaks, and the
@@ -91,10 +93,15 @@ pub(crate) struct Configuration {
 impl Configuration {
     pub(crate) fn new(pool: PoolId, worker: WorkerId) -> Self {
         Self {
+            farm: InForce::new(ConfigKey::Farm),
             pool: InForce::new(ConfigKey::Pool(pool)),
             node: InForce::new(ConfigKey::Node(worker)),
             heard: MonotonicMs::default(),
         }
+    }
+
+    pub(crate) fn farm(&self) -> Option<&FarmConfig> {
+        self.farm.value.as_ref()
     }
 
     pub(crate) fn pool(&self) -> Option<&PoolConfig> {
@@ -112,21 +119,22 @@ impl Configuration {
 
     /// A read begins.
     pub(crate) fn on_read_begin(&mut self) {
-        (self.pool.pushed, self.node.pushed) = (false, false);
+        (self.farm.pushed, self.pool.pushed, self.node.pushed) = (false, false, false);
     }
 
     /// What a read gave.
     pub(crate) fn on_read(
         &mut self,
+        farm: Option<Stored<FarmConfig>>,
         pool: Option<Stored<PoolConfig>>,
         node: Option<Stored<NodeConfig>>,
         now: MonotonicMs,
-    ) -> [Option<Notice>; 2] {
+    ) -> [Option<Notice>; 3] {
         let (current, notice) = self.pool.read(pool);
         if current {
             self.heard = now;
         }
-        [notice, self.node.read(node).1]
+        [self.farm.read(farm).1, notice, self.node.read(node).1]
     }
 
     /// A push of the pool's configuration.
@@ -136,6 +144,13 @@ impl Configuration {
             self.pool.pushed = true;
             self.heard = now;
         }
+        notice
+    }
+
+    /// A push of the farm's configuration.
+    pub(crate) fn on_farm(&mut self, stored: Stored<FarmConfig>) -> Option<Notice> {
+        let (current, notice) = self.farm.apply(stored);
+        self.farm.pushed |= current;
         notice
     }
 

@@ -1,11 +1,13 @@
 //! Everything that a worker can ask of its shell.
 
-use crate::{notice::Notice, plan::Unit};
+use crate::{governor::Rhythm, notice::Notice, plan::Unit};
 use bus_schemas::{
     ShareBits, Target,
+    event::Event,
     heartbeat::Heartbeat,
     job::Job,
     member::{JoinRequest, Leave},
+    policy::Priority,
     share::Share,
 };
 use std::sync::Arc;
@@ -31,6 +33,10 @@ pub enum Effect {
     /// Publish and wait until it is stored; answered by [`crate::Input::Acked`] or
     /// [`crate::Input::PublishFailed`], always.
     Publish(Publication),
+    /// All search threads keep this pace from now on, in the middle of what they search.
+    SetPace(Pace),
+    /// Publish a fact, once; it is lost when the bus is not there.
+    PublishEvent(Box<Event>),
     /// Publish a sign of life, once.
     PublishHeartbeat(Box<Heartbeat>),
     /// Publish a good-bye, once.
@@ -39,6 +45,17 @@ pub enum Effect {
     Notice(Notice),
     /// Nothing is left to do: end.
     Exit,
+}
+
+/// How search threads use their time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Share of the time in which each searches, 1 to 100 percent.
+    pub cap_percent: u8,
+    /// How the kernel ranks them.
+    pub priority: Priority,
+    /// Their short rests.
+    pub rhythm: Rhythm,
 }
 
 /// What a search thread does until told otherwise.

@@ -4,7 +4,12 @@ use bus_schemas::{
     config::{NodeConfig, PoolConfig},
     job::Job,
     member::{JoinReply, Member},
+    policy::FarmConfig,
+    throttle::{Throttle, ThrottleTarget},
+    units::TimestampMs,
 };
+
+use crate::governor::LoadSample;
 
 /// An input of [`crate::WorkerCore::handle`].
 #[derive(Debug, Clone)]
@@ -24,6 +29,16 @@ pub enum Input {
     PoolConfig(Stored<PoolConfig>),
     /// The node's configuration was pushed.
     NodeConfig(Stored<NodeConfig>),
+    /// The farm's configuration was pushed.
+    FarmConfig(Stored<FarmConfig>),
+    /// A throttle order was pushed, or read.
+    Throttle(ThrottleOrder),
+    /// The load monitor measured.
+    Load(LoadSample),
+    /// The host's administrator vetoes the search, for this reason, or does not any more.
+    Veto(Option<String>),
+    /// What the search gets beside busy programs was checked.
+    Group(GroupReport),
     /// A role was pushed.
     Role(Box<Member>),
     /// A job was pushed.
@@ -112,6 +127,28 @@ pub struct Stored<C> {
     pub value: Result<Option<C>, String>,
 }
 
+/// A throttle order as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThrottleOrder {
+    /// Whom it concerns.
+    pub target: ThrottleTarget,
+    /// The order.
+    pub order: Throttle,
+    /// When it was given, as the bus says; when it came, if the bus does not.
+    pub given_at: TimestampMs,
+}
+
+/// Which share of a processor the search gets beside one busy program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupReport {
+    /// Whether that is little enough.
+    pub gentle: bool,
+    /// The share, in thousandths.
+    pub share_permille: u16,
+    /// What this host offers, what was used and what could be done, for people.
+    pub detail: String,
+}
+
 /// What one direct get of everything gave. What could not be decoded is absent here and reported by
 /// [`Input::Undecodable`].
 #[derive(Debug, Clone, Default)]
@@ -120,6 +157,10 @@ pub struct Snapshot {
     pub pool: Option<Stored<PoolConfig>>,
     /// The node's configuration; absent when the bucket holds none.
     pub node: Option<Stored<NodeConfig>>,
+    /// The farm's configuration; absent when the bucket holds none.
+    pub farm: Option<Stored<FarmConfig>>,
+    /// The throttle orders that the bus keeps.
+    pub throttles: Vec<ThrottleOrder>,
     /// The worker's place.
     pub role: Option<Member>,
     /// The pool's job.

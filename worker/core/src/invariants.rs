@@ -57,8 +57,9 @@ impl WorkerCore {
 
     fn check_threads(&self) -> Result<(), Violation> {
         let searching = self.crew.running().filter(|r| !r.stopping).count();
-        if searching > usize::from(self.host_threads) {
-            return Err(Violation::HostLimitExceeded { searching, allowed: self.host_threads });
+        let allowed = self.limits.local.threads;
+        if searching > usize::from(allowed) {
+            return Err(Violation::HostLimitExceeded { searching, allowed });
         }
         if searching > usize::from(self.set_point.threads) {
             let reason = format!("{:?}", self.set_point.reason);

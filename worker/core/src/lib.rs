@@ -5,8 +5,9 @@
 //! table of contents of the program.
 //!
 //! # What it promises
-//! - It never has more threads search than the host's own file allows, and none as a backup, in a pause, or when
-//!   it has not heard its configuration for the configuration lease.
+//! - It never has more threads search than the host's own file allows, none as a backup, in a pause, while the farm is
+//!   halted or the host's administrator vetoes it, and only the host's safe profile when it has not heard its
+//!   configuration for the configuration lease.
 //! - It hands out no position of a slot's space twice, whatever is stopped, paused or resumed.
 //! - It follows no role and no job that is older, by epoch first, than one that it has seen.
 //! - A share leaves the outbox when the bus has stored it, or is counted under a [`DropReason`]; a block candidate
@@ -14,9 +15,11 @@
 
 mod configuration;
 mod effect;
+pub mod governor;
 mod input;
 pub mod invariants;
 mod jitter;
+mod limits;
 mod membership;
 mod moment;
 mod notice;
@@ -25,11 +28,13 @@ mod plan;
 pub mod search;
 mod worker;
 
-pub use effect::{Assignment, Effect, Lane, Publication, SearchOrder};
-pub use input::{Input, Snapshot, Stored};
+pub use effect::{Assignment, Effect, Lane, Pace, Publication, SearchOrder};
+pub use governor::{LoadSample, Rhythm};
+pub use input::{GroupReport, Input, Snapshot, Stored, ThrottleOrder};
+pub use limits::{HostLimits, SCHEDULE_RECHECK_MS, UNGENTLE_PERCENT};
 pub use membership::{DISPLACED_MS, JOIN_TIMEOUT_MS};
 pub use moment::{MonotonicMs, Now};
 pub use notice::{Notice, Refusal};
 pub use outbox::{DropReason, HOLD_SEARCH_AT, MAX_IN_FLIGHT, OUTBOX_LIMIT, RELEASE_SEARCH_AT};
 pub use plan::{PlanKey, Unit};
-pub use worker::{DRAIN_LIMIT_MS, Identity, READ_INTERVAL_MS, Status, WorkerCore};
+pub use worker::{DRAIN_LIMIT_MS, Identity, Offered, READ_INTERVAL_MS, Status, WorkerCore};

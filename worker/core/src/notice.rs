@@ -8,6 +8,7 @@ use bus_schemas::{
     job::InvalidJob,
     member::{Role, Standing},
     set_point::SetPoint,
+    throttle::InvalidThrottle,
 };
 use std::fmt;
 
@@ -210,6 +211,14 @@ pub enum Refusal {
         /// The revision in force, 0 for none.
         in_force: u64,
     },
+    /// A throttle order with a value out of its range.
+    #[error("throttle order for {target} is refused: {reason}; who sent it must correct it")]
+    Throttle {
+        /// Its target.
+        target: String,
+        /// What is wrong.
+        reason: InvalidThrottle,
+    },
     /// A configuration older than the one in force.
     #[error(
         "configuration {key} revision {revision} is older than revision {in_force}; nothing is to be done"
@@ -226,7 +235,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every label that [`Refusal::label`] gives.
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 11] = [
         "role-not-ours",
         "role-of-other-session",
         "role-outdated",
@@ -237,6 +246,7 @@ impl Refusal {
         "no-work-for-slot",
         "config-invalid",
         "config-outdated",
+        "throttle-invalid",
     ];
 
     /// The label in metrics: closed.
@@ -252,6 +262,7 @@ impl Refusal {
             Self::NoWorkForSlot { .. } => "no-work-for-slot",
             Self::Config { .. } => "config-invalid",
             Self::ConfigOutdated { .. } => "config-outdated",
+            Self::Throttle { .. } => "throttle-invalid",
         }
     }
 }

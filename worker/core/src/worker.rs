@@ -2,17 +2,20 @@
 
 use crate::{
     configuration::Configuration,
-    effect::{Assignment, Effect},
+    effect::{Assignment, Effect, Pace},
     input::Input,
     jitter::{Backoff, Jitter},
+    limits::{HostLimits, Limits},
     membership::{Membership, Who},
     moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
     outbox::{DropReason, Outbox},
-    search::{Crew, MAX_THREADS},
+    search::Crew,
 };
 use bus_schemas::{
     AlgorithmId, Hash32, HashRate, JobId, PoolId, SessionId, WorkerId,
+    event::{Event, EventData},
+    heartbeat::LoadReport,
     job::{Job, WorkUnit},
     member::{Capability, Role},
     set_point::{Reason, SetPoint},
@@ -21,6 +24,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 mod advance;
 mod findings;
+#[cfg(test)]
+mod limit_tests;
 mod orders;
 #[cfg(test)]
 mod properties;
@@ -52,12 +57,25 @@ pub struct Identity {
     pub worker: WorkerId,
     /// This life of it.
     pub session: SessionId,
-    /// What its host offers; `threads` is the most that the host's own file allows.
+    /// What its host offers.
     pub capability: Capability,
-    /// Algorithms that it can run, with their versions.
-    pub algorithms: Vec<(AlgorithmId, u32)>,
+    /// What the host's own file allows.
+    pub limits: HostLimits,
+    /// Algorithms that it can run.
+    pub algorithms: Vec<Offered>,
     /// Spreads its timers; drawn at random by the shell.
     pub jitter_seed: u64,
+}
+
+/// An algorithm that a worker can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Its name.
+    pub id: AlgorithmId,
+    /// Its version.
+    pub version: u32,
+    /// It needs the caches and the memory's bandwidth, so that it harms other programs although it yields.
+    pub memory_hard: bool,
 }
 
 /// What a worker shows of itself.
@@ -77,6 +95,8 @@ pub struct Status {
     pub outbox_len: usize,
     /// Hashes of all ended units.
     pub hashes_total: u64,
+    /// What the load monitor last measured.
+    pub load: Option<LoadReport>,
     /// Sequence of its job.
     pub job_sequence: Option<u64>,
     /// Generation of its role.
@@ -116,9 +136,11 @@ pub struct WorkerCore {
     pub(crate) outbox: Outbox,
     pub(crate) membership: Membership,
     pub(crate) set_point: SetPoint,
-    pub(crate) host_threads: u16,
+    pub(crate) limits: Limits,
     capability: Capability,
-    algorithms: Vec<(AlgorithmId, u32)>,
+    algorithms: Vec<Offered>,
+    pace: Option<Pace>,
+    events: u64,
     configuration: Configuration,
     job: Option<Arc<Job>>,
     /// Highest epoch and sequence of a job ever followed.
@@ -134,6 +156,9 @@ pub struct WorkerCore {
     next_read: MonotonicMs,
     read_failures: u32,
     beat: Beat,
+    limits_due: Option<MonotonicMs>,
+    /// The configuration lease had run out when the set-point was last resolved.
+    lease_over: bool,
     held: bool,
     life: Life,
     jitter: Jitter,
@@ -143,7 +168,7 @@ pub struct WorkerCore {
 impl WorkerCore {
     /// A worker that knows nothing yet.
     pub fn new(identity: Identity) -> Self {
-        let Identity { pool, worker, session, capability, algorithms, jitter_seed } = identity;
+        let Identity { pool, worker, session, capability, limits, algorithms, jitter_seed } = identity;
         let beat = Beat {
             next: MonotonicMs::default(),
             last: MonotonicMs::default(),
@@ -156,9 +181,11 @@ impl WorkerCore {
             outbox: Outbox::default(),
             membership: Membership::new(Who { pool: pool.clone(), worker: worker.clone(), session }),
             set_point: SetPoint::stopped(Reason::NoConfiguration),
-            host_threads: capability.threads.min(MAX_THREADS),
+            limits: Limits::new(limits),
             capability,
             algorithms,
+            pace: None,
+            events: 0,
             configuration: Configuration::new(pool, worker),
             job: None,
             job_fence: (0, 0),
@@ -170,6 +197,8 @@ impl WorkerCore {
             next_read: MonotonicMs::default(),
             read_failures: 0,
             beat,
+            limits_due: None,
+            lease_over: false,
             held: false,
             life: Life::Running,
             jitter: Jitter::new(jitter_seed),
@@ -186,8 +215,12 @@ impl WorkerCore {
         match input {
             Input::Connected => self.on_connected(),
             Input::Disconnected => self.connected = false,
-            Input::ConfigurationRead(snapshot) => self.on_read(*snapshot, at),
+            Input::ConfigurationRead(snapshot) => self.on_read(*snapshot, now),
             Input::ReadFailed { reason } => self.on_read_failed(reason, at),
+            Input::FarmConfig(stored) => {
+                let notice = self.configuration.on_farm(stored);
+                self.note(notice);
+            }
             Input::PoolConfig(stored) => {
                 let notice = self.configuration.on_pool(stored, at);
                 self.note(notice);
@@ -215,8 +248,14 @@ impl WorkerCore {
                 self.note(stored);
             }
             Input::PublishFailed { id, attempt, reason } => self.on_publish_failed(id, attempt, reason, at),
-            Input::HostThreads(threads) => self.host_threads = threads.min(MAX_THREADS),
-            Input::Tick => {}
+            Input::HostThreads(threads) => self.limits.set_threads(threads),
+            Input::Throttle(_) | Input::Load(_) | Input::Veto(_) | Input::Group(_) => {
+                self.on_limit(input, now)
+            }
+            Input::Tick => {
+                let event = self.limits.on_tick(&self.membership.who().worker, at);
+                self.tell(event, now);
+            }
             Input::ShutdownRequested { reason } => {
                 if matches!(self.life, Life::Running) {
                     self.life = Life::Draining { until: at.plus_ms(DRAIN_LIMIT_MS), reason };
@@ -240,8 +279,10 @@ impl WorkerCore {
             self.membership.next_deadline().filter(|_| !self.draining()).and_then(online),
             self.membership.member().and_then(|_| online(self.beat.next)),
             self.outbox.next_retry().and_then(online),
+            // The deadline of what limits the search was set when it was last looked at.
+            self.limits_due,
             // A lease that has run out already needs no call.
-            self.configuration.lease_end().filter(|_| self.set_point.reason != Reason::ConfigurationLease),
+            self.configuration.lease_end().filter(|_| !self.lease_over),
             draining,
         ]
         .into_iter()
@@ -261,6 +302,7 @@ impl WorkerCore {
             search_threads: u16::try_from(self.crew.running().count()).unwrap_or(u16::MAX),
             outbox_len: self.outbox.len(),
             hashes_total: self.crew.hashes(),
+            load: self.limits.governor.report(),
             job_sequence: self.job.as_ref().map(|j| j.sequence),
             generation: self.membership.member().map_or(0, |m| m.generation),
             pool_revision,
@@ -270,6 +312,16 @@ impl WorkerCore {
 
     fn note(&mut self, notice: Option<Notice>) {
         self.effects.extend(notice.map(Effect::Notice));
+    }
+
+    /// Publishes a fact about this worker.
+    fn tell(&mut self, what: Option<EventData>, now: Now) {
+        let Some(what) = what else { return };
+        let Who { pool, worker, session } = self.membership.who();
+        self.events += 1;
+        let id = format!("{session}-{}", self.events);
+        let event = Event::of_worker(worker, id, pool, now.wall, what);
+        self.effects.push_back(Effect::PublishEvent(Box::new(event)));
     }
 
     fn refuse(&mut self, refusal: Refusal) {

@@ -2,7 +2,7 @@
 
 use super::{DEFAULT_HEARTBEAT_MS, Life, READ_TIMEOUT_MS, WorkerCore};
 use crate::{
-    effect::{Assignment, Effect},
+    effect::{Assignment, Effect, Pace},
     moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
     outbox::DropReason,
@@ -12,14 +12,15 @@ use bus_schemas::{
     HashRate, Target,
     heartbeat::Heartbeat,
     member::{Capability, JoinRequest, Leave},
-    set_point::{self, LocalState, SetPointInput},
+    set_point::{self, SetPoint, SetPointInput},
 };
 use std::sync::Arc;
 
 impl WorkerCore {
     pub(super) fn advance(&mut self, now: Now) {
         let at = now.monotonic;
-        self.resolve_set_point(at);
+        self.resolve_set_point(now);
+        self.set_pace();
         self.steer(at);
         if self.connected {
             self.outbox.pump(at, &mut self.effects);
@@ -32,22 +33,38 @@ impl WorkerCore {
         matches!(self.life, Life::Draining { .. })
     }
 
-    pub(super) fn resolve_set_point(&mut self, now: MonotonicMs) {
-        let local = LocalState::open(self.host_threads);
+    pub(super) fn resolve_set_point(&mut self, now: Now) {
+        let (pool, node) = (self.configuration.pool(), self.configuration.node());
+        self.limits.expire(now.wall);
+        self.limits.look(pool, node, self.configuration.revisions(), now);
+        let who = self.membership.who();
+        let lease_expired = self.configuration.lease_expired(now.monotonic);
         let set_point = set_point::resolve(SetPointInput {
-            farm: None,
-            schedule: None,
-            throttle: None,
-            local: &local,
-            pool: self.configuration.pool(),
-            node: self.configuration.node(),
+            farm: self.configuration.farm(),
+            pool,
+            node,
             role: self.membership.member().map(|m| (m.role, m.standing)),
-            lease_expired: self.configuration.lease_expired(now),
+            schedule: self.limits.looked(),
+            throttle: self.limits.throttle(&who.pool, &who.worker, node, now.wall),
+            local: &self.limits.local,
+            lease_expired,
         });
+        self.lease_over = lease_expired;
+        self.limits_due = self.limits.next_deadline(now);
         if set_point != self.set_point {
             self.set_point = set_point;
-            self.beat.next = now;
+            self.beat.next = now.monotonic;
             self.note(Some(Notice::SetPointChanged(set_point)));
+        }
+    }
+
+    /// Search threads keep their place and what they have prepared: a pace takes effect within one chunk.
+    fn set_pace(&mut self) {
+        let SetPoint { cap_percent, priority, .. } = self.set_point;
+        let pace = Pace { cap_percent, priority, rhythm: self.limits.governor.rhythm() };
+        if self.set_point.enabled() && self.pace != Some(pace) {
+            self.pace = Some(pace);
+            self.effects.push_back(Effect::SetPace(pace));
         }
     }
 
@@ -107,7 +124,7 @@ impl WorkerCore {
         if !self.draining() && self.membership.wants_join(at) {
             let session = self.membership.who().session.clone();
             let expected_rate = Some(self.beat.rate).filter(|rate| rate.0 > 0);
-            let capability = Capability { threads: self.host_threads, ..self.capability.clone() };
+            let capability = Capability { threads: self.limits.local.threads, ..self.capability.clone() };
             let request = JoinRequest { session, capability, expected_rate };
             self.effects.push_back(Effect::Join(Box::new(request)));
         }
@@ -139,8 +156,8 @@ impl WorkerCore {
             hashes_total: hashes,
             outbox_len: u32::try_from(self.outbox.len()).unwrap_or(u32::MAX),
             set_point: self.set_point,
-            local: None,
-            load: None,
+            local: Some(self.limits.local.clone()),
+            load: self.limits.governor.report(),
             sent_at_ms: now.wall,
         };
         self.effects.push_back(Effect::PublishHeartbeat(Box::new(heartbeat)));

@@ -2,8 +2,8 @@
 
 use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, prev_hash};
 use crate::{
-    input::Snapshot,
-    moment::MonotonicMs,
+    input::{Input, Snapshot, ThrottleOrder},
+    moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
     outbox::DropReason,
 };
@@ -22,11 +22,15 @@ impl WorkerCore {
         self.outbox.on_connected();
     }
 
-    pub(super) fn on_read(&mut self, snapshot: Snapshot, now: MonotonicMs) {
-        let Snapshot { pool, node, role, job } = snapshot;
-        for notice in self.configuration.on_read(pool, node, now) {
+    pub(super) fn on_read(&mut self, snapshot: Snapshot, now: Now) {
+        let Snapshot { pool, node, farm, throttles, role, job } = snapshot;
+        for notice in self.configuration.on_read(farm, pool, node, now.monotonic) {
             self.note(notice);
         }
+        for order in throttles {
+            self.on_throttle(order, now);
+        }
+        let now = now.monotonic;
         // What is read again and again is mostly known; only a push that is too late deserves a refusal.
         if let Some(role) = role.filter(|r| (r.epoch, r.generation) >= self.membership.fence()) {
             self.on_role(role, now);
@@ -45,6 +49,39 @@ impl WorkerCore {
         let retry_ms = READ_RETRY.delay(self.read_failures, &mut self.jitter);
         self.next_read = now.plus_ms(retry_ms);
         self.note(Some(Notice::ReadFailed { reason, retry_ms }));
+    }
+
+    /// Something that limits the search besides configuration and role.
+    pub(super) fn on_limit(&mut self, input: Input, now: Now) {
+        let worker = self.membership.who().worker.clone();
+        let event = match input {
+            Input::Throttle(order) => {
+                self.on_throttle(order, now);
+                None
+            }
+            Input::Veto(veto) => self.limits.on_veto(&worker, veto),
+            Input::Group(report) => self.limits.on_group(&worker, report),
+            Input::Load(sample) => {
+                let memory_hard = self.memory_hard();
+                self.limits.on_load(&worker, sample, self.configuration.pool(), memory_hard, now.monotonic)
+            }
+            _ => None,
+        };
+        self.tell(event, now);
+    }
+
+    fn on_throttle(&mut self, order: ThrottleOrder, now: Now) {
+        let target = order.target.to_string();
+        if let Err(reason) = self.limits.on_throttle(order, now.wall) {
+            self.refuse(Refusal::Throttle { target, reason });
+        }
+    }
+
+    fn memory_hard(&self) -> bool {
+        let job = self.job.as_ref().map(|j| &j.algorithm);
+        self.algorithms
+            .iter()
+            .any(|o| o.memory_hard && job.is_some_and(|a| a.id == o.id && a.version == o.version))
     }
 
     pub(super) fn on_role(&mut self, member: Member, now: MonotonicMs) {
@@ -89,7 +126,7 @@ impl WorkerCore {
             return self.refuse(Refusal::JobInvalid(invalid));
         }
         let (algorithm, version) = (&job.algorithm.id, job.algorithm.version);
-        if !self.algorithms.iter().any(|(id, v)| id == algorithm && *v == version) {
+        if !self.algorithms.iter().any(|o| o.id == *algorithm && o.version == version) {
             let algorithm = algorithm.clone();
             return self.refuse(Refusal::AlgorithmNotOffered { job: job.id, algorithm, version });
         }

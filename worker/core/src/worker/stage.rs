@@ -1,9 +1,10 @@
 //! A worker on a stage: the test plays the bus, the search threads and the clock.
 
-use super::{Identity, WorkerCore};
+use super::{Identity, Offered, WorkerCore};
 use crate::{
     effect::{Effect, Publication, SearchOrder},
     input::{Input, Snapshot, Stored},
+    limits::HostLimits,
     moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
 };
@@ -42,7 +43,8 @@ pub(super) fn identity() -> Identity {
         worker: WorkerId::new("w1").unwrap(),
         session: SessionId::new("mine").unwrap(),
         capability,
-        algorithms: vec![(AlgorithmId::sha256d(), 1)],
+        limits: HostLimits::open(4),
+        algorithms: vec![Offered { id: AlgorithmId::sha256d(), version: 1, memory_hard: false }],
         jitter_seed: 1,
     }
 }
@@ -137,9 +139,9 @@ impl Stage {
         stage.give(Input::Connected);
         let snapshot = Snapshot {
             pool: Some(pool(1, config)),
-            node: None,
             role: Some(member(1, 1)),
             job: Some(job(1, 1, 1)),
+            ..Snapshot::default()
         };
         let started = stage.give(Input::ConfigurationRead(Box::new(snapshot))).started();
         (stage, started)

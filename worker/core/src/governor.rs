@@ -1,0 +1,476 @@
+//! What the load of the host leaves to the search: measured several times a second, answered in proportion, and with
+//! hysteresis: less at once, more only after it has been calm for a while.
+//!
+//! The kernel yields within microseconds (idle class in an idle group), so for algorithms that only compute the
+//! governor acts late, near saturation. Algorithms that need the caches and the memory's bandwidth harm the main
+//! application although they yield, so for them it acts early. The main application's own signal outranks both: the
+//! governor learns how much of the search the application tolerates, and forgets that slowly.
+
+use crate::moment::MonotonicMs;
+use bus_schemas::{
+    heartbeat::LoadReport,
+    policy::LoadPolicy,
+    set_point::{LoadLimit, LoadReason},
+};
+
+/// A limit changes by at least this much, percent: less is noise.
+const STEP: u8 = 5;
+/// Time constant with which a rising demand is followed, milliseconds.
+const ATTACK_MS: u64 = 60;
+/// Time constant with which a falling demand is followed, milliseconds.
+const DECAY_MS: u64 = 400;
+/// Least time between two steps down for one signal of the application, milliseconds: it needs that long to show what
+/// the last one did.
+const SIGNAL_STEP_MS: u64 = 500;
+/// What harmed the application is tried again after this time, milliseconds.
+const FORGET_MS: u64 = 60_000;
+/// A sample older than this tells nothing any more, milliseconds.
+pub const SAMPLE_LIFE_MS: u64 = 2_000;
+/// Left to the search while the hypervisor gives much time to others, percent.
+const LEFT_UNDER_STEAL: u8 = 50;
+
+/// What the load monitor measured since its last sample. Shares are of the whole host's processor time, in thousandths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadSample {
+    /// Time since the last sample, microseconds.
+    pub elapsed_us: u32,
+    /// Use by everything but the search.
+    pub demand_permille: u16,
+    /// Use by the search.
+    pub search_permille: u16,
+    /// Time that the hypervisor gave to others.
+    pub steal_permille: u16,
+    /// Share of the time in which some task waited for memory.
+    pub memory_permille: u16,
+    /// What running search threads wanted and did not get; `None` when none runs.
+    pub shortfall_permille: Option<u16>,
+    /// Tasks that run or wait for a processor, without ours.
+    pub runnable: u16,
+    /// How much slower the main application is than at its best, by its own signal, percent.
+    pub slowdown_percent: Option<u16>,
+}
+
+/// How long a search thread works between two short rests, in which its processor is free for whatever waits elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// Work, microseconds.
+    pub work_us: u32,
+    /// Rest, microseconds.
+    pub rest_us: u32,
+}
+
+/// From this demand on, in thousandths, the search rests after so much work, microseconds. A processor that goes idle
+/// pulls over what waits behind another one; the busier the host, the more often something does.
+const RHYTHMS: [(u16, u32); 3] = [(400, 500), (100, 1_000), (0, 2_000)];
+/// Length of a rest, microseconds: just long enough that the kernel looks for waiting tasks.
+const REST_US: u32 = 20;
+
+/// What the governor has to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It throttles from now on.
+    Engaged(LoadLimit),
+    /// It does not any more.
+    Released {
+        /// For how long it did, milliseconds.
+        engaged_ms: u64,
+        /// The least that was left, percent.
+        least_percent: u8,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Engagement {
+    since: MonotonicMs,
+    least: u8,
+    limit: LoadLimit,
+}
+
+/// What the application's own signal taught.
+#[derive(Debug, Clone, Copy)]
+struct Tolerance {
+    /// Left to the search now, percent.
+    left: u8,
+    /// The least that harmed; not tried before `forget_at`.
+    harmful: u8,
+    forget_at: MonotonicMs,
+    stepped: MonotonicMs,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct Governor {
+    /// Demand, smoothed, in thousandths of thousandths.
+    demand: u64,
+    last: Option<(MonotonicMs, LoadSample)>,
+    tolerance: Tolerance,
+    engagement: Option<Engagement>,
+    /// Since when the limit could rise, and to what at least in the second half of that time.
+    calm: Option<(MonotonicMs, u8)>,
+}
+
+impl Default for Governor {
+    fn default() -> Self {
+        let zero = MonotonicMs::default();
+        Self {
+            demand: 0,
+            last: None,
+            tolerance: Tolerance { left: 100, harmful: u8::MAX, forget_at: zero, stepped: zero },
+            engagement: None,
+            calm: None,
+        }
+    }
+}
+
+/// What is left at `value` when it falls evenly from all at `engage` to nothing at `stop`, percent.
+fn proportional(value: u64, engage: u8, stop: u8) -> u8 {
+    let (engage, stop) = (u64::from(engage) * 10, u64::from(stop) * 10);
+    let left = stop.saturating_sub(value) * 100 / stop.saturating_sub(engage).max(1);
+    u8::try_from(left.min(100)).unwrap_or(100)
+}
+
+fn percent(permille: u64) -> u16 {
+    u16::try_from(permille.div_ceil(10)).unwrap_or(u16::MAX)
+}
+
+impl Governor {
+    /// Takes a sample; tells when it begins or ends to throttle.
+    pub fn sample(
+        &mut self,
+        sample: LoadSample,
+        policy: &LoadPolicy,
+        memory_hard: bool,
+        now: MonotonicMs,
+    ) -> Option<Verdict> {
+        self.smooth(sample);
+        self.last = Some((now, sample));
+        let wanted = self.wanted(sample, policy, memory_hard, now);
+        self.follow(wanted, policy.release_after_ms.into(), now)
+    }
+
+    /// Time has passed without a sample: what nobody measures is not free, so nothing is searched until a sample comes.
+    pub fn tick(&mut self, now: MonotonicMs) -> Option<Verdict> {
+        if self.last.is_none_or(|(at, _)| now.since(at) < SAMPLE_LIFE_MS) {
+            return None;
+        }
+        self.last = None;
+        self.calm = None;
+        self.engage(LoadLimit { percent: 0, reason: LoadReason::Unmeasured, measured: 0 }, now)
+    }
+
+    /// When [`Governor::tick`] is wanted.
+    pub fn next_deadline(&self) -> Option<MonotonicMs> {
+        self.last.map(|(at, _)| at.plus_ms(SAMPLE_LIFE_MS))
+    }
+
+    fn smooth(&mut self, sample: LoadSample) {
+        let target = u64::from(sample.demand_permille.max(sample.shortfall_permille.unwrap_or(0))) * 1_000;
+        let elapsed = u64::from(sample.elapsed_us / 1_000).max(1);
+        let constant = if target > self.demand { ATTACK_MS } else { DECAY_MS };
+        let share = (elapsed * 1_000 / (elapsed + constant)).min(1_000);
+        self.demand = (self.demand * (1_000 - share) + target * share) / 1_000;
+    }
+
+    /// What every measure leaves, the least of them.
+    fn wanted(
+        &mut self,
+        sample: LoadSample,
+        policy: &LoadPolicy,
+        memory_hard: bool,
+        now: MonotonicMs,
+    ) -> LoadLimit {
+        let (engage, stop) = if memory_hard {
+            (policy.memory_hard_engage_percent, policy.memory_hard_stop_percent)
+        } else {
+            (policy.engage_percent, policy.stop_percent)
+        };
+        let demand = self.demand / 1_000;
+        let (memory, steal) = (sample.memory_permille, sample.steal_permille);
+        let over = |value: u16, limit: u8| u32::from(value) >= u32::from(limit) * 10;
+        let slowdown = self.tolerated(sample.slowdown_percent, policy, now);
+        [
+            (proportional(demand, engage, stop), LoadReason::Demand, percent(demand)),
+            (slowdown, LoadReason::Slowdown, sample.slowdown_percent.unwrap_or(0)),
+            (
+                if over(memory, policy.memory_pressure_percent) { 0 } else { 100 },
+                LoadReason::MemoryPressure,
+                percent(memory.into()),
+            ),
+            (
+                if over(steal, policy.steal_percent) { LEFT_UNDER_STEAL } else { 100 },
+                LoadReason::Steal,
+                percent(steal.into()),
+            ),
+        ]
+        .into_iter()
+        // Less than a step is not worth a thread's waking.
+        .map(|(left, reason, measured)| LoadLimit {
+            percent: if left < STEP { 0 } else { left },
+            reason,
+            measured,
+        })
+        .min_by_key(|limit| limit.percent)
+        .unwrap_or(LoadLimit { percent: 100, reason: LoadReason::Demand, measured: 0 })
+    }
+
+    /// Less by a quarter while the application is slower than is tolerated, more by one step when it was not for a
+    /// while, and not up to what harmed it before that is forgotten.
+    fn tolerated(&mut self, slowdown: Option<u16>, policy: &LoadPolicy, now: MonotonicMs) -> u8 {
+        let Tolerance { left, harmful, forget_at, stepped } = self.tolerance;
+        let harmful = if now >= forget_at { u8::MAX } else { harmful };
+        let Some(slowdown) = slowdown else {
+            self.tolerance.left = 100;
+            return 100;
+        };
+        if slowdown > policy.slowdown_percent {
+            if now.since(stepped) >= SIGNAL_STEP_MS {
+                let forget_at = now.plus_ms(FORGET_MS);
+                self.tolerance =
+                    Tolerance { left: left - left.div_ceil(4), harmful: left, forget_at, stepped: now };
+            }
+        } else if now.since(stepped) >= u64::from(policy.release_after_ms) {
+            let next = (left + STEP).min(100);
+            if next < harmful {
+                self.tolerance = Tolerance { left: next, harmful, forget_at, stepped: now };
+            }
+        }
+        self.tolerance.left
+    }
+
+    /// Down at once, up when it has been calm for `release_after_ms`, and then to the least that was possible in the
+    /// second half of that time.
+    fn follow(&mut self, wanted: LoadLimit, release_after_ms: u64, now: MonotonicMs) -> Option<Verdict> {
+        let current = self.engagement.map_or(100, |e| e.limit.percent);
+        let lower = wanted.percent.saturating_add(STEP) <= current || wanted.percent == 0 && current > 0;
+        if lower {
+            self.calm = None;
+            return self.engage(LoadLimit { percent: wanted.percent / STEP * STEP, ..wanted }, now);
+        }
+        if current == 100 || wanted.percent < current.saturating_add(STEP).min(100) {
+            self.calm = None;
+            return None;
+        }
+        let (since, mut least) = self.calm.unwrap_or((now, 100));
+        if now.since(since) >= release_after_ms / 2 {
+            least = least.min(wanted.percent);
+        }
+        self.calm = Some((since, least));
+        if now.since(since) < release_after_ms {
+            return None;
+        }
+        self.calm = None;
+        if least >= 100 {
+            return self.release(now);
+        }
+        if let Some(engagement) = &mut self.engagement {
+            engagement.limit.percent = (least / STEP * STEP).max(current);
+            engagement.limit.measured = wanted.measured;
+        }
+        None
+    }
+
+    fn engage(&mut self, limit: LoadLimit, now: MonotonicMs) -> Option<Verdict> {
+        match &mut self.engagement {
+            Some(engagement) => {
+                engagement.least = engagement.least.min(limit.percent);
+                engagement.limit = limit;
+                None
+            }
+            None => {
+                self.engagement = Some(Engagement { since: now, least: limit.percent, limit });
+                Some(Verdict::Engaged(limit))
+            }
+        }
+    }
+
+    fn release(&mut self, now: MonotonicMs) -> Option<Verdict> {
+        let Engagement { since, least, .. } = self.engagement.take()?;
+        Some(Verdict::Released { engaged_ms: now.since(since), least_percent: least })
+    }
+
+    /// What it leaves to the search; `None` when that is all.
+    pub fn limit(&self) -> Option<LoadLimit> {
+        self.engagement.map(|e| e.limit)
+    }
+
+    /// How the search is to rest at the present demand.
+    pub fn rhythm(&self) -> Rhythm {
+        let demand = self.demand / 1_000;
+        let fits = |(from, work_us): (u16, u32)| (demand >= from.into()).then_some(work_us);
+        let work_us = RHYTHMS.into_iter().find_map(fits).unwrap_or(RHYTHMS[0].1);
+        Rhythm { work_us, rest_us: REST_US }
+    }
+
+    /// The last sample, for people.
+    pub fn report(&self) -> Option<LoadReport> {
+        let (_, sample) = self.last?;
+        let percent = |permille: u16| u8::try_from(permille.div_ceil(10).min(100)).unwrap_or(100);
+        Some(LoadReport {
+            demand_percent: percent(sample.demand_permille),
+            search_percent: percent(sample.search_permille),
+            steal_percent: percent(sample.steal_permille),
+            memory_pressure_percent: percent(sample.memory_permille),
+            slowdown_percent: sample.slowdown_percent,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Host {
+        governor: Governor,
+        policy: LoadPolicy,
+        memory_hard: bool,
+        now: u64,
+        told: Vec<Verdict>,
+    }
+
+    impl Host {
+        fn new(memory_hard: bool) -> Self {
+            Self {
+                governor: Governor::default(),
+                policy: LoadPolicy::default(),
+                memory_hard,
+                now: 0,
+                told: Vec::new(),
+            }
+        }
+
+        /// Runs for `ms` milliseconds under this load, a sample every 20 ms, and gives the limits that were seen.
+        fn run(&mut self, ms: u64, sample: LoadSample) -> Vec<u8> {
+            let mut seen = Vec::new();
+            for _ in 0..ms / 20 {
+                self.now += 20;
+                let sample = LoadSample { elapsed_us: 20_000, ..sample };
+                let told =
+                    self.governor.sample(sample, &self.policy, self.memory_hard, MonotonicMs(self.now));
+                self.told.extend(told);
+                seen.push(self.left());
+            }
+            seen
+        }
+
+        fn left(&self) -> u8 {
+            self.governor.limit().map_or(100, |l| l.percent)
+        }
+    }
+
+    fn demand(percent: u16) -> LoadSample {
+        LoadSample { demand_permille: percent * 10, ..LoadSample::default() }
+    }
+
+    #[test]
+    fn a_search_that_only_computes_is_left_to_the_kernel_until_the_host_is_nearly_full() {
+        for (load, left) in [(5, 100), (50, 100), (80, 100), (91, 50), (100, 0)] {
+            let mut host = Host::new(false);
+            host.run(2_000, demand(load));
+            assert_eq!(host.left(), left, "{load} %");
+        }
+    }
+
+    #[test]
+    fn a_search_that_needs_the_memory_shrinks_in_proportion_to_the_demand() {
+        for (load, left) in [(5, 100), (20, 100), (39, 60), (50, 25), (64, 0)] {
+            let mut host = Host::new(true);
+            host.run(2_000, demand(load));
+            assert!(host.left().abs_diff(left) <= STEP, "{load} %: {}", host.left());
+        }
+    }
+
+    #[test]
+    fn after_a_step_of_the_load_the_limit_has_settled_within_300_ms_and_stays() {
+        let mut host = Host::new(true);
+        host.run(1_000, demand(5));
+        let seen = host.run(5_000, demand(60));
+        assert_eq!(seen[14], 0, "after 300 ms: {seen:?}");
+        assert!(seen.windows(2).all(|w| w[1] <= w[0]), "{seen:?}");
+        assert!(matches!(host.told[..], [Verdict::Engaged(LoadLimit { reason: LoadReason::Demand, .. })]));
+    }
+
+    #[test]
+    fn a_load_that_jumps_to_and_fro_does_not_make_the_limit_jump() {
+        let mut host = Host::new(true);
+        host.run(1_000, demand(40));
+        let (mut changes, mut last) = (0, host.left());
+        for round in 0..100 {
+            let seen = host.run(100, demand(if round % 2 == 0 { 30 } else { 50 }));
+            for left in seen {
+                changes += u32::from(left != last);
+                last = left;
+            }
+        }
+        assert!(changes <= 4, "{changes} changes in ten seconds");
+    }
+
+    #[test]
+    fn the_search_comes_back_only_after_the_host_was_calm_and_both_ends_are_told() {
+        let mut host = Host::new(true);
+        host.run(1_000, demand(70));
+        assert_eq!(host.left(), 0);
+        host.run(1_500, demand(0));
+        assert_eq!(host.left(), 0, "not before the release time");
+        host.run(4_000, demand(0));
+        assert_eq!(host.left(), 100);
+        assert!(
+            matches!(host.told[1], Verdict::Released { least_percent: 0, engaged_ms: 2_000.. }),
+            "{:?}",
+            host.told
+        );
+        assert_eq!(host.told.len(), 2);
+    }
+
+    #[test]
+    fn the_least_of_all_measures_holds_and_is_named() {
+        let mut host = Host::new(false);
+        host.run(200, LoadSample { memory_permille: 150, steal_permille: 900, ..demand(90) });
+        let limit = host.governor.limit().unwrap();
+        assert_eq!((limit.percent, limit.reason, limit.measured), (0, LoadReason::MemoryPressure, 15));
+        let mut host = Host::new(false);
+        host.run(200, LoadSample { steal_permille: 300, ..demand(10) });
+        assert_eq!(host.governor.limit().map(|l| (l.percent, l.reason)), Some((50, LoadReason::Steal)));
+    }
+
+    #[test]
+    fn it_learns_how_much_the_application_tolerates() {
+        let mut host = Host::new(false);
+        // An application that is slowed as soon as more than half of the search runs.
+        let mut harmed = 0;
+        for step in 0..6_000 {
+            let slow = host.left() > 50;
+            harmed += u32::from(slow && step >= 1_000);
+            host.run(20, LoadSample { slowdown_percent: Some(if slow { 40 } else { 0 }), ..demand(10) });
+        }
+        assert!((35..=50).contains(&host.left()), "{}", host.left());
+        assert!(harmed < 250, "after it has learnt, it harms for {harmed} of 5000 samples");
+    }
+
+    #[test]
+    fn a_load_monitor_that_falls_silent_stops_the_search_until_it_is_back() {
+        let mut host = Host::new(false);
+        assert_eq!(host.governor.next_deadline(), None, "before the first sample nothing is expected");
+        host.run(1_000, demand(10));
+        assert_eq!(host.governor.next_deadline(), Some(MonotonicMs(3_000)));
+        assert_eq!(host.governor.tick(MonotonicMs(2_999)), None);
+        assert!(matches!(host.governor.tick(MonotonicMs(3_000)), Some(Verdict::Engaged(_))));
+        assert_eq!(host.governor.limit().map(|l| (l.percent, l.reason)), Some((0, LoadReason::Unmeasured)));
+        assert_eq!(host.governor.next_deadline(), None);
+        host.now = 3_000;
+        host.run(3_000, demand(10));
+        assert_eq!(host.left(), 100);
+    }
+
+    #[test]
+    fn the_rhythm_follows_the_load() {
+        let mut host = Host::new(false);
+        let mut last = u32::MAX;
+        for load in [0, 15, 33, 50, 80] {
+            host.run(2_000, demand(load));
+            let Rhythm { work_us, rest_us } = host.governor.rhythm();
+            assert!(work_us <= last && rest_us > 0);
+            last = work_us;
+        }
+        assert_eq!(last, 500);
+    }
+}

@@ -1,0 +1,195 @@
+//! Everything besides configuration and role that limits the search: schedule, throttle orders, load, veto, group.
+
+use crate::{
+    governor::{Governor, LoadSample, Verdict},
+    input::{GroupReport, ThrottleOrder},
+    moment::{MonotonicMs, Now},
+    search::MAX_THREADS,
+};
+use bus_schemas::{
+    PoolId, TimestampMs, WorkerId,
+    config::{NodeConfig, PoolConfig},
+    event::EventData,
+    schedule,
+    set_point::{self, LocalState},
+    throttle::{InvalidThrottle, LiveThrottle, Throttles},
+};
+
+/// Longest time for which a verdict of the schedule is trusted, milliseconds: the wall clock may have been set.
+pub const SCHEDULE_RECHECK_MS: u64 = 30_000;
+/// What is left to the search, percent, where its scheduling group could not be lowered.
+pub const UNGENTLE_PERCENT: u8 = 10;
+
+/// What the host's own file allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostLimits {
+    /// Most search threads.
+    pub threads: u16,
+    /// Most of their time, 1 to 100 percent.
+    pub cap_percent: u8,
+    /// Threads of the safe profile, which holds when nothing was heard for the configuration lease.
+    pub safe_threads: u16,
+}
+
+impl HostLimits {
+    /// All the time of `threads` threads, and none in silence.
+    pub fn open(threads: u16) -> Self {
+        Self { threads, cap_percent: 100, safe_threads: 0 }
+    }
+}
+
+/// What the schedule says, and for which configurations and until when it was looked up.
+#[derive(Debug, Clone)]
+struct Looked {
+    revisions: (u64, u64),
+    verdict: Option<schedule::Verdict>,
+    again: MonotonicMs,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) local: LocalState,
+    pub(crate) governor: Governor,
+    throttles: Throttles,
+    looked: Option<Looked>,
+    group: Option<GroupReport>,
+}
+
+impl Limits {
+    pub(crate) fn new(host: HostLimits) -> Self {
+        let HostLimits { threads, cap_percent, safe_threads } = host;
+        let threads = threads.min(MAX_THREADS);
+        Self {
+            local: LocalState {
+                cap_percent: cap_percent.clamp(1, 100),
+                safe_threads: safe_threads.min(threads),
+                ..LocalState::open(threads)
+            },
+            governor: Governor::default(),
+            throttles: Throttles::default(),
+            looked: None,
+            group: None,
+        }
+    }
+
+    pub(crate) fn set_threads(&mut self, threads: u16) {
+        self.local.threads = threads.min(MAX_THREADS);
+    }
+
+    /// Tells when the veto begins or ends.
+    pub(crate) fn on_veto(&mut self, worker: &WorkerId, veto: Option<String>) -> Option<EventData> {
+        let before = std::mem::replace(&mut self.local.vetoed, veto.is_some());
+        match (before, veto) {
+            (false, Some(reason)) => Some(EventData::WorkerVetoed { worker: worker.clone(), reason }),
+            (true, None) => Some(EventData::WorkerVetoLifted { worker: worker.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Tells when what was found is new.
+    pub(crate) fn on_group(&mut self, worker: &WorkerId, report: GroupReport) -> Option<EventData> {
+        self.local.group_percent = (!report.gentle).then_some(UNGENTLE_PERCENT);
+        if self.group.as_ref() == Some(&report) {
+            return None;
+        }
+        let GroupReport { gentle, share_permille, detail } = report.clone();
+        self.group = Some(report);
+        Some(EventData::WorkerGroupChecked { worker: worker.clone(), gentle, share_permille, detail })
+    }
+
+    pub(crate) fn on_load(
+        &mut self,
+        worker: &WorkerId,
+        sample: LoadSample,
+        pool: Option<&PoolConfig>,
+        memory_hard: bool,
+        now: MonotonicMs,
+    ) -> Option<EventData> {
+        let policy = pool.map(|p| p.load.clone()).unwrap_or_default();
+        let verdict = self.governor.sample(sample, &policy, memory_hard, now);
+        self.governed(worker, verdict)
+    }
+
+    pub(crate) fn on_tick(&mut self, worker: &WorkerId, now: MonotonicMs) -> Option<EventData> {
+        let verdict = self.governor.tick(now);
+        self.governed(worker, verdict)
+    }
+
+    fn governed(&mut self, worker: &WorkerId, verdict: Option<Verdict>) -> Option<EventData> {
+        self.local.load = self.governor.limit();
+        let worker = worker.clone();
+        verdict.map(|verdict| match verdict {
+            Verdict::Engaged(limit) => EventData::ThrottleEngaged {
+                worker,
+                reason: limit.reason,
+                measured: limit.measured,
+                left_percent: limit.percent,
+            },
+            Verdict::Released { engaged_ms, least_percent } => {
+                EventData::ThrottleReleased { worker, engaged_ms, least_percent }
+            }
+        })
+    }
+
+    pub(crate) fn on_throttle(
+        &mut self,
+        order: ThrottleOrder,
+        now: TimestampMs,
+    ) -> Result<(), InvalidThrottle> {
+        // An order from the future would never be replaced: the sender's clock is not ours.
+        let given_at = order.given_at.min(now);
+        self.throttles.expire(now);
+        self.throttles.take(order.target, order.order, given_at)
+    }
+
+    /// The throttle order that binds this worker most.
+    pub(crate) fn throttle(
+        &self,
+        pool: &PoolId,
+        worker: &WorkerId,
+        node: Option<&NodeConfig>,
+        now: TimestampMs,
+    ) -> Option<&LiveThrottle> {
+        let none = std::collections::BTreeMap::new();
+        self.throttles.lowest(pool, worker, node.map_or(&none, |n| &n.labels), now)
+    }
+
+    /// What the schedule says, looked up anew when it may have changed.
+    pub(crate) fn look(
+        &mut self,
+        pool: Option<&PoolConfig>,
+        node: Option<&NodeConfig>,
+        revisions: (u64, u64),
+        now: Now,
+    ) -> Option<&schedule::Verdict> {
+        let stale = |l: &Looked| l.revisions != revisions || now.monotonic >= l.again;
+        if self.looked.as_ref().is_none_or(stale) {
+            let verdict = set_point::verdict(pool, node, now.wall);
+            let left = verdict.as_ref().map_or(u64::MAX, |v| v.until.0.saturating_sub(now.wall.0).max(1));
+            let again = now.monotonic.plus_ms(left.min(SCHEDULE_RECHECK_MS));
+            self.looked = Some(Looked { revisions, verdict, again });
+        }
+        self.looked()
+    }
+
+    pub(crate) fn looked(&self) -> Option<&schedule::Verdict> {
+        self.looked.as_ref().and_then(|l| l.verdict.as_ref())
+    }
+
+    /// When something of this may change without an input.
+    pub(crate) fn next_deadline(&self, now: Now) -> Option<MonotonicMs> {
+        let scheduled = self.looked.as_ref().filter(|l| l.verdict.is_some()).map(|l| l.again);
+        let ends = self
+            .throttles
+            .next_end()
+            .map(|end| now.monotonic.plus_ms(end.0.saturating_sub(now.wall.0).clamp(1, SCHEDULE_RECHECK_MS)));
+        [scheduled, ends, self.governor.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Forgets the throttle orders that have ended.
+    pub(crate) fn expire(&mut self, now: TimestampMs) {
+        if self.throttles.next_end().is_some_and(|end| end <= now) {
+            self.throttles.expire(now);
+        }
+    }
+}

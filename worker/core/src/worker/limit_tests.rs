@@ -1,0 +1,211 @@
+//! Schedules, throttle orders, load, veto and kill switch on the stage.
+
+use super::stage::{Stage, node, pool};
+use crate::{effect::Effect, input::Snapshot};
+use crate::{
+    governor::LoadSample,
+    input::{GroupReport, Input, Stored, ThrottleOrder},
+    limits::UNGENTLE_PERCENT,
+    notice::Refusal,
+};
+use bus_schemas::{
+    TimestampMs,
+    config::{NodeConfig, PoolConfig},
+    event::EventData,
+    policy::{FarmConfig, Priority},
+    schedule::{Schedule, Window},
+    set_point::{LoadReason, Reason},
+    throttle::Throttle,
+};
+
+fn events(effects: &[Effect]) -> Vec<EventData> {
+    let event =
+        |e: &Effect| if let Effect::PublishEvent(event) = e { Some(event.what.clone()) } else { None };
+    effects.iter().filter_map(event).collect()
+}
+
+fn throttle(stage: &Stage, target: &str, cap_percent: u8, ttl_seconds: u32) -> Input {
+    let (reason, source) = ("busy".to_owned(), "monitor".to_owned());
+    let order = Throttle { cap_percent, threads: None, ttl_seconds, reason, source };
+    Input::Throttle(ThrottleOrder { target: target.parse().unwrap(), order, given_at: stage.moment().wall })
+}
+
+fn state(stage: &Stage) -> (u16, Reason) {
+    let set_point = stage.core.status().set_point;
+    (set_point.threads, set_point.reason)
+}
+
+/// Begins 60 seconds after the stage does, at 2026-01-01T00:01:00Z, and lasts two minutes; free after that.
+fn closing() -> Schedule {
+    let window = Window {
+        name: "closed".to_owned(),
+        start: "2026-01-01T00:01".to_owned(),
+        end: "2026-01-01T00:03".to_owned(),
+        cap_percent: Some(0),
+        ..Window::default()
+    };
+    Schedule { windows: vec![window], ..Schedule::default() }
+}
+
+#[test]
+fn windows_open_and_close_on_time_while_every_coordinator_and_the_bus_are_gone() {
+    let config = PoolConfig { schedule: Some(closing()), ..PoolConfig::default() };
+    let (mut stage, started) = Stage::mining(config);
+    stage.give(Input::Disconnected);
+    assert_eq!((started.len(), state(&stage)), (4, (4, Reason::HostThreads)));
+    stage.live(58_999);
+    assert_eq!(state(&stage), (4, Reason::HostThreads), "one millisecond before");
+    let seen = stage.live(1);
+    assert_eq!((seen.stopped().len(), state(&stage)), (4, (0, Reason::Schedule)));
+    for order in &started {
+        stage.end(order, 500);
+    }
+    stage.live(119_999);
+    assert_eq!(state(&stage), (0, Reason::Schedule));
+    assert_eq!(stage.live(1).started().len(), 4);
+}
+
+#[test]
+fn the_lowest_live_throttle_holds_and_its_end_lifts_it() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.give(throttle(&stage, "farm", 75, 30));
+    stage.give(throttle(&stage, "worker.w1", 50, 10));
+    stage.give(throttle(&stage, "worker.w2", 0, 10));
+    assert_eq!(state(&stage), (2, Reason::Throttle));
+    stage.live(10_000);
+    assert_eq!(state(&stage), (3, Reason::Throttle));
+    stage.live(20_000);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn a_throttle_for_a_label_concerns_the_nodes_that_carry_it() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.give(throttle(&stage, "label.rack.b2", 0, 60));
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    let labels = [("rack".to_owned(), "b2".to_owned())].into();
+    stage.give(Input::NodeConfig(node(2, NodeConfig { labels, ..NodeConfig::default() })));
+    assert_eq!(state(&stage), (0, Reason::Throttle));
+}
+
+#[test]
+fn a_throttle_out_of_range_is_refused_and_one_from_the_future_counts_from_now() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let seen = stage.give(throttle(&stage, "farm", 101, 60));
+    assert!(matches!(seen.refusals()[..], [Refusal::Throttle { .. }]));
+    let Input::Throttle(mut order) = throttle(&stage, "farm", 0, 60) else { return };
+    order.given_at = TimestampMs(order.given_at.0 + 86_400_000);
+    stage.give(Input::Throttle(order));
+    stage.live(60_000);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn throttles_that_the_bus_keeps_hold_for_a_worker_that_starts() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let Input::Throttle(order) = throttle(&stage, "pool.main", 25, 60) else { return };
+    let snapshot = Snapshot {
+        pool: Some(pool(1, PoolConfig::default())),
+        throttles: vec![order],
+        ..Snapshot::default()
+    };
+    stage.give(Input::ConfigurationRead(Box::new(snapshot)));
+    assert_eq!(state(&stage), (1, Reason::Throttle));
+}
+
+#[test]
+fn the_kill_switch_of_the_farm_stops_at_once_and_its_lifting_goes_on_where_the_search_was() {
+    let (mut stage, started) = Stage::mining(PoolConfig { threads: Some(1), ..PoolConfig::default() });
+    let farm = |revision, halted| {
+        let value = Ok(Some(FarmConfig { halted, reason: "drill".to_owned() }));
+        Input::FarmConfig(Stored { revision, value })
+    };
+    let seen = stage.give(farm(1, true));
+    assert_eq!((seen.stopped().len(), seen.heartbeats(), state(&stage)), (1, 1, (0, Reason::FarmHalted)));
+    stage.end(&started[0], 300);
+    let again = stage.give(farm(2, false)).started();
+    assert_eq!(again[0].unit.nonces.start, 300);
+}
+
+#[test]
+fn nothing_remote_lifts_the_veto_of_the_hosts_administrator() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let seen = stage.give(Input::Veto(Some("backup runs".to_owned())));
+    assert!(
+        matches!(&events(&seen.all)[..], [EventData::WorkerVetoed { reason, .. }] if reason == "backup runs")
+    );
+    stage.give(Input::PoolConfig(pool(9, PoolConfig { threads: Some(4), ..PoolConfig::default() })));
+    stage.give(throttle(&stage, "worker.w1", 100, 60));
+    assert_eq!(state(&stage), (0, Reason::LocalVeto));
+    let seen = stage.give(Input::Veto(None));
+    assert!(matches!(events(&seen.all)[..], [EventData::WorkerVetoLifted { .. }]));
+    assert_eq!(state(&stage), (4, Reason::PoolThreads));
+}
+
+#[test]
+fn the_load_of_the_host_throttles_in_proportion_and_both_ends_are_told() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let mut told = Vec::new();
+    let mut load = |stage: &mut Stage, demand_permille, samples| {
+        for _ in 0..samples {
+            stage.now += 20;
+            let sample = LoadSample { elapsed_us: 20_000, demand_permille, ..LoadSample::default() };
+            told.extend(events(&stage.give(Input::Load(sample)).all));
+        }
+    };
+    load(&mut stage, 300, 50);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    load(&mut stage, 910, 50);
+    assert_eq!(state(&stage), (2, Reason::Load));
+    load(&mut stage, 100, 200);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    assert!(matches!(
+        told[..],
+        [EventData::ThrottleEngaged { reason: LoadReason::Demand, .. }, EventData::ThrottleReleased { .. }]
+    ));
+}
+
+#[test]
+fn a_load_monitor_that_falls_silent_stops_the_search() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.give(Input::Load(LoadSample { elapsed_us: 20_000, ..LoadSample::default() }));
+    stage.live(1_999);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    stage.live(1);
+    assert_eq!(state(&stage), (0, Reason::Load));
+}
+
+#[test]
+fn a_search_that_could_not_be_lowered_stays_small_and_says_so_once() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let report = |gentle| GroupReport {
+        gentle,
+        share_permille: 500,
+        detail: "own session of default weight".to_owned(),
+    };
+    let seen = stage.give(Input::Group(report(false)));
+    assert!(matches!(events(&seen.all)[..], [EventData::WorkerGroupChecked { gentle: false, .. }]));
+    let set_point = stage.core.status().set_point;
+    assert_eq!(set_point.capacity(), 4 * u32::from(UNGENTLE_PERCENT));
+    assert_eq!(set_point.reason, Reason::SchedulingGroup);
+    assert!(events(&stage.give(Input::Group(report(false))).all).is_empty());
+    stage.give(Input::Group(report(true)));
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn another_priority_or_cap_changes_the_pace_and_stops_nothing() {
+    let (mut stage, started) = Stage::mining(PoolConfig { threads: Some(4), ..PoolConfig::default() });
+    let config = PoolConfig {
+        threads: Some(4),
+        cap_percent: Some(90),
+        priority: Some(Priority::Background),
+        ..PoolConfig::default()
+    };
+    let seen = stage.give(Input::PoolConfig(pool(2, config)));
+    let paces: Vec<_> =
+        seen.all.iter().filter_map(|e| if let Effect::SetPace(p) = e { Some(*p) } else { None }).collect();
+    assert_eq!(paces.len(), 1);
+    assert_eq!((paces[0].cap_percent, paces[0].priority), (90, Priority::Background));
+    assert_eq!((seen.stopped().len(), started.len()), (0, 4));
+}
