@@ -84,8 +84,6 @@ pub struct LoadPolicy {
     pub steal_percent: u8,
     /// How long the load must be lower before the search grows again, milliseconds.
     pub release_after_ms: u32,
-    /// Processors that are left free of search threads on a host with at least eight of them.
-    pub buffer_processors: u16,
 }
 
 impl Default for LoadPolicy {
@@ -99,7 +97,6 @@ impl Default for LoadPolicy {
             memory_pressure_percent: 10,
             steal_percent: 25,
             release_after_ms: 2_000,
-            buffer_processors: 1,
         }
     }
 }

@@ -186,6 +186,11 @@ pub mod filter {
         format!("{PREFIX}.throttle.>")
     }
 
+    /// Throttle orders for labels.
+    pub fn label_throttles() -> String {
+        format!("{PREFIX}.throttle.label.*.*")
+    }
+
     /// Every event.
     pub fn events() -> String {
         format!("{PREFIX}.evt.>")
