@@ -4,6 +4,8 @@ use crate::{config::InvalidConfig, schedule::Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Largest percentage of a load policy. One above 100 is never reached, so that what it stands for is off.
+pub const NEVER_PERCENT: u8 = 200;
 /// Most policies for labels in one pool.
 pub const MAX_LABEL_POLICIES: usize = 64;
 
@@ -63,7 +65,8 @@ impl LabelPolicy {
     }
 }
 
-/// How the governor of a worker answers to the load of its host. Percentages are of the whole host.
+/// How the governor of a worker answers to the load of its host. Percentages are of the whole host; one above 100, up to
+/// [`NEVER_PERCENT`], is never reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LoadPolicy {
@@ -131,6 +134,21 @@ pub struct FarmConfig {
     pub reason: String,
 }
 
+impl LoadPolicy {
+    /// Answers to nothing, for hosts that do nothing else: what would engage is never reached.
+    pub fn never() -> Self {
+        Self {
+            engage_percent: NEVER_PERCENT - 1,
+            stop_percent: NEVER_PERCENT,
+            memory_hard_engage_percent: NEVER_PERCENT - 1,
+            memory_hard_stop_percent: NEVER_PERCENT,
+            memory_pressure_percent: NEVER_PERCENT,
+            steal_percent: NEVER_PERCENT,
+            ..Self::default()
+        }
+    }
+}
+
 fn value(field: &'static str, why: impl Into<String>) -> InvalidConfig {
     InvalidConfig::Value { field, why: why.into() }
 }
@@ -140,6 +158,13 @@ fn check_percent(field: &'static str, v: u8, least: u8) -> Result<(), InvalidCon
         return Ok(());
     }
     Err(value(field, format!("{v} is outside {least} to 100")))
+}
+
+fn check_load(field: &'static str, v: u8) -> Result<(), InvalidConfig> {
+    if (1..=NEVER_PERCENT).contains(&v) {
+        return Ok(());
+    }
+    Err(value(field, format!("{v} is outside 1 to {NEVER_PERCENT}; what is above 100 is never reached")))
 }
 
 /// Checks one layer's values; `field` names are those of a pool's configuration.
@@ -167,8 +192,8 @@ impl LoadPolicy {
             ),
         ];
         for (field, engage, stop) in pairs {
-            check_percent(field, engage, 1)?;
-            check_percent(field, stop, 1)?;
+            check_load(field, engage)?;
+            check_load(field, stop)?;
             if engage >= stop {
                 return Err(value(
                     field,
@@ -176,8 +201,8 @@ impl LoadPolicy {
                 ));
             }
         }
-        check_percent("load.memory_pressure_percent", self.memory_pressure_percent, 1)?;
-        check_percent("load.steal_percent", self.steal_percent, 1)?;
+        check_load("load.memory_pressure_percent", self.memory_pressure_percent)?;
+        check_load("load.steal_percent", self.steal_percent)?;
         if !(1..=10_000).contains(&self.slowdown_percent) {
             return Err(value(
                 "load.slowdown_percent",
