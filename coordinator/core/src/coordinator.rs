@@ -2,18 +2,21 @@
 
 use crate::{
     effect::Effect,
+    foresight::MemberFacts,
     input::{Input, LeaseInput, Recovered},
     ownership::{Duty, Ownership},
     pool::{Ask, Pool},
     registry::{Applied, Registry},
     time::{MonoMs, Now},
+    world::World,
 };
 use bus_schemas::{
-    CoordinatorId, PoolId, WorkerId,
+    CoordinatorId, PoolId, TimestampMs, WorkerId,
     command::{FarmStatus, Membership, PoolStatus, PoolView},
+    config::ConfigKey,
     event::{Event, EventData},
     job::Job,
-    member::Role,
+    throttle::{Throttle, ThrottleTarget, Throttles},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,12 +26,33 @@ use std::{
 /// Time between two publications of a pool's status, milliseconds.
 pub const STATUS_INTERVAL_MS: u64 = 1_000;
 
+/// Time between two looks for throttle orders that have ended, milliseconds; they bind nobody from their end on.
+pub const THROTTLE_EXPIRY_INTERVAL_MS: u64 = 10_000;
+
+/// What the active members of a pool have and what is wanted, in percent of one whole member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolCapacity {
+    /// What they have.
+    pub percent: u32,
+    /// What is wanted.
+    pub wanted: u32,
+}
+
 /// One configured pool.
 #[derive(Debug)]
 struct Slot {
     ownership: Ownership,
     pool: Option<Box<Pool>>,
     status_at: MonoMs,
+}
+
+/// The pool, if it is owned under this epoch.
+fn owned<'a>(slots: &'a mut BTreeMap<PoolId, Slot>, pool: &PoolId, epoch: u64) -> Option<&'a mut Pool> {
+    let slot = slots.get_mut(pool)?;
+    if slot.ownership.epoch() != Some(epoch) {
+        return None;
+    }
+    slot.pool.as_deref_mut()
 }
 
 /// See the crate's documentation.
@@ -43,6 +67,10 @@ pub struct Coordinator {
     configured: bool,
     /// Refused edits that were found at the start and have no newer one.
     refused_before: BTreeMap<String, (u64, EventData)>,
+    throttles: Throttles,
+    /// Orders from here on are news.
+    throttles_complete: bool,
+    throttles_expire_at: MonoMs,
     ending: bool,
     slots: BTreeMap<PoolId, Slot>,
     effects: VecDeque<Effect>,
@@ -59,6 +87,9 @@ impl Coordinator {
             registry: Registry::default(),
             configured: false,
             refused_before: BTreeMap::new(),
+            throttles: Throttles::default(),
+            throttles_complete: false,
+            throttles_expire_at: MonoMs::default(),
             ending: false,
             slots: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -70,6 +101,13 @@ impl Coordinator {
         match input {
             Input::Config { key, revision, value } => self.configure(&key, revision, value.as_deref(), now),
             Input::ConfigComplete => self.configured(now),
+            Input::Throttle { sequence, target, order, given_at } => {
+                self.throttle(sequence, target, order, given_at, now);
+            }
+            Input::ThrottleUnreadable { sequence, subject, reason } => {
+                self.throttle_unreadable(sequence, subject, reason, now);
+            }
+            Input::ThrottlesComplete => self.throttles_complete = true,
             Input::Lease(pool, lease) => {
                 let acquired = match &lease {
                     LeaseInput::Acquired { epoch, .. } => Some(*epoch),
@@ -83,8 +121,9 @@ impl Coordinator {
             }
             Input::Recovered(pool, epoch, found) => self.recovered(pool, epoch, *found, now),
             Input::Pool(id, epoch, input) => {
-                if let Some(pool) = self.owned(&id, epoch) {
-                    pool.handle(input, now);
+                let world = World { registry: &self.registry, throttles: &self.throttles };
+                if let Some(pool) = owned(&mut self.slots, &id, epoch) {
+                    pool.handle(input, world, now);
                     self.collect(&id, now);
                 }
             }
@@ -125,19 +164,12 @@ impl Coordinator {
             .is_none_or(|p| p.has_room())
     }
 
-    fn owned(&mut self, pool: &PoolId, epoch: u64) -> Option<&mut Pool> {
-        let slot = self.slots.get_mut(pool)?;
-        if slot.ownership.epoch() != Some(epoch) {
-            return None;
-        }
-        slot.pool.as_deref_mut()
-    }
-
     fn owns_under(&self, pool: &PoolId, epoch: u64) -> bool {
         self.slots.get(pool).and_then(|s| s.ownership.epoch()) == Some(epoch)
     }
 
     fn configure(&mut self, key: &str, revision: u64, value: Option<&[u8]>, now: Now) {
+        let fixed = self.fixed(key);
         let (applied, event) = self.registry.apply(key, revision, value);
         let pool = match &applied {
             Applied::Pool(pool) | Applied::PoolRemoved(pool) => Some(pool.clone()),
@@ -162,15 +194,67 @@ impl Coordinator {
                 }
             }
             Applied::Node(_) => {
-                let pinned = self.pinned();
-                for id in self.slots.keys().cloned().collect::<Vec<_>>() {
-                    if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
-                        pool.pin(pinned.clone(), now);
-                        self.collect(&id, now);
-                    }
-                }
+                let prompt = self.fixed(key) != fixed;
+                self.reconsider(prompt, now);
             }
-            Applied::Farm | Applied::Nothing => {}
+            Applied::Farm => self.reconsider(false, now),
+            Applied::Nothing => {}
+        }
+    }
+
+    /// What the node's configuration fixes, if the key is a node's.
+    fn fixed(&self, key: &str) -> Option<(Option<bus_schemas::member::Role>, bool)> {
+        match key.parse() {
+            Ok(ConfigKey::Node(node)) => self.registry.node(&node).map(|(_, c)| (c.role, c.drained)),
+            _ => None,
+        }
+    }
+
+    /// Every pool decides anew.
+    fn reconsider(&mut self, prompt: bool, now: Now) {
+        for id in self.slots.keys().cloned().collect::<Vec<_>>() {
+            let world = World { registry: &self.registry, throttles: &self.throttles };
+            if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
+                pool.reconsider(prompt, world, now);
+                self.collect(&id, now);
+            }
+        }
+    }
+
+    /// Every coordinator sees the order; an id made of its sequence makes their events one.
+    fn throttle(
+        &mut self,
+        sequence: u64,
+        target: ThrottleTarget,
+        order: Throttle,
+        given_at: TimestampMs,
+        now: Now,
+    ) {
+        let event = EventData::ThrottleOrdered {
+            target: target.to_string(),
+            source: order.source.clone(),
+            cap_percent: order.cap_percent,
+            ttl_seconds: order.ttl_seconds,
+            reason: order.reason.clone(),
+        };
+        let subject = || bus_schemas::subject::Subject::Throttle(target.clone()).to_string();
+        let (pool, subject) = match &target {
+            ThrottleTarget::Pool(pool) => (Some(pool.clone()), subject()),
+            _ => (None, subject()),
+        };
+        match self.throttles.take(target, order, given_at) {
+            Ok(()) if self.throttles_complete => {
+                self.publish(format!("throttle-{sequence}"), pool.as_ref(), event, now);
+            }
+            Ok(()) => {}
+            Err(error) => self.throttle_unreadable(sequence, subject, error.to_string(), now),
+        }
+    }
+
+    fn throttle_unreadable(&mut self, sequence: u64, subject: String, reason: String, now: Now) {
+        if self.throttles_complete {
+            let event = EventData::MessageUndecodable { subject, reason, count: 1 };
+            self.publish(format!("throttle-{sequence}"), None, event, now);
         }
     }
 
@@ -205,27 +289,23 @@ impl Coordinator {
             pool: None,
             status_at: now.mono,
         });
+        let world = World { registry: &self.registry, throttles: &self.throttles };
         if let (Some(pool), Some(epoch)) = (&mut slot.pool, slot.ownership.epoch()) {
-            if pool.configure(config.clone(), now) {
+            if pool.configure(config.clone(), world, now) {
                 self.effects.push_back(Effect::RestartSource(id.clone(), epoch, Box::new(config)));
             }
             self.collect(&id, now);
         }
     }
 
-    fn pinned(&self) -> BTreeMap<WorkerId, Role> {
-        self.registry.nodes().filter_map(|(id, _, c)| c.role.map(|r| (id.clone(), r))).collect()
-    }
-
     fn recovered(&mut self, id: PoolId, epoch: u64, found: Recovered, now: Now) {
-        let pinned = self.pinned();
         let config = self.registry.pool(&id).map(|(_, c)| c.clone());
         let (Some(slot), Some(config)) = (self.slots.get_mut(&id), config) else { return };
         if slot.ownership.epoch() != Some(epoch) || slot.pool.is_some() {
             return;
         }
-        let mut pool = Pool::new(id.clone(), epoch, self.farm, config.clone(), found, now);
-        pool.pin(pinned, now);
+        let world = World { registry: &self.registry, throttles: &self.throttles };
+        let pool = Pool::new(id.clone(), epoch, self.farm, config.clone(), found, world, now);
         let shares_after = pool.shares_after();
         slot.pool = Some(Box::new(pool));
         slot.status_at = now.mono;
@@ -282,6 +362,10 @@ impl Coordinator {
         if !self.configured || self.ending {
             return;
         }
+        if now.mono >= self.throttles_expire_at {
+            self.throttles_expire_at = now.mono.plus(THROTTLE_EXPIRY_INTERVAL_MS);
+            self.throttles.expire(now.wall);
+        }
         let due = |s: &Slot| {
             let pool = s.pool.as_ref().map(|p| p.deadline().min(s.status_at));
             [s.ownership.deadline(), pool].into_iter().flatten().any(|at| now.mono >= at)
@@ -290,10 +374,11 @@ impl Coordinator {
         for id in due {
             let duty = self.slots.get_mut(&id).map(|s| s.ownership.tick(now.mono));
             self.do_duty(&id, duty.unwrap_or(Duty::Nothing), now);
+            let world = World { registry: &self.registry, throttles: &self.throttles };
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let Some(pool) = slot.pool.as_mut() else { continue };
             if now.mono >= pool.deadline() {
-                pool.tick(now);
+                pool.tick(world, now);
             }
             if now.mono >= slot.status_at {
                 slot.status_at = now.mono.plus(STATUS_INTERVAL_MS);
@@ -343,6 +428,24 @@ impl Coordinator {
         self.slots.values().filter_map(|s| s.pool.as_ref()).flat_map(|p| p.memberships())
     }
 
+    /// The throttle orders as this coordinator knows them.
+    pub fn throttles(&self) -> &Throttles {
+        &self.throttles
+    }
+
+    /// What is known of every member of the owned pools.
+    pub fn facts(&self) -> impl Iterator<Item = MemberFacts> {
+        self.slots.values().filter_map(|s| s.pool.as_ref()).flat_map(|p| p.facts())
+    }
+
+    /// What the active members of an owned pool have and what is wanted; nothing where everybody is to mine, or
+    /// nobody.
+    pub fn capacity(&self, pool: &PoolId) -> Option<PoolCapacity> {
+        let world = World { registry: &self.registry, throttles: &self.throttles };
+        let capacity = self.slots.get(pool)?.pool.as_ref()?.capacity(world)?;
+        Some(PoolCapacity { percent: capacity.percent, wanted: capacity.wanted })
+    }
+
     /// The farm as this coordinator sees it; `elsewhere` gives the status of pools that others own.
     pub fn farm_status(
         &self,
@@ -365,6 +468,7 @@ impl Coordinator {
 
     /// Every named invariant of every owned pool; tests and simulations call it after each step.
     pub fn check_invariants(&self) -> Result<(), String> {
-        self.slots.values().filter_map(|s| s.pool.as_ref()).try_for_each(|p| p.check())
+        let world = World { registry: &self.registry, throttles: &self.throttles };
+        self.slots.values().filter_map(|s| s.pool.as_ref()).try_for_each(|p| p.check(world))
     }
 }

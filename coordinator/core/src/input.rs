@@ -9,6 +9,7 @@ use bus_schemas::{
     ledger::LedgerRecord,
     member::{JoinRequest, Leave, Member},
     share::Share,
+    throttle::{Throttle, ThrottleTarget},
 };
 
 /// Everything that can happen.
@@ -25,6 +26,28 @@ pub enum Input {
     },
     /// Every configuration that the bucket held has been given.
     ConfigComplete,
+    /// A throttle order.
+    Throttle {
+        /// Its sequence in the stream.
+        sequence: u64,
+        /// Whom it concerns.
+        target: ThrottleTarget,
+        /// What is ordered.
+        order: Throttle,
+        /// When the stream stored it.
+        given_at: TimestampMs,
+    },
+    /// A message among the throttle orders could not be read and was put aside.
+    ThrottleUnreadable {
+        /// Its sequence in the stream.
+        sequence: u64,
+        /// Where it came from.
+        subject: String,
+        /// Why.
+        reason: String,
+    },
+    /// Every throttle order that the stream held has been given.
+    ThrottlesComplete,
     /// News of a pool's lease.
     Lease(PoolId, LeaseInput),
     /// What JetStream holds of a pool, read after its lease was taken.

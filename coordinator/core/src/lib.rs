@@ -7,13 +7,15 @@
 
 mod coordinator;
 mod effect;
+pub mod foresight;
 mod input;
 pub mod ownership;
 pub mod pool;
 mod registry;
 mod time;
+mod world;
 
-pub use coordinator::Coordinator;
+pub use coordinator::{Coordinator, PoolCapacity, STATUS_INTERVAL_MS, THROTTLE_EXPIRY_INTERVAL_MS};
 pub use effect::{BlockDuty, Effect, FoundTask, JudgeTask, PoolEffect};
 pub use input::{
     ArrivedFound, ArrivedShare, BlockAnswer, Input, JudgedFound, JudgedShare, LeaseInput, PoolInput,

@@ -7,6 +7,7 @@ mod jobs;
 mod members;
 mod refusals;
 mod slots;
+mod stop;
 mod vardiff;
 
 pub use blocks::{FOUND_RATE_LIMIT, MAX_BLOCKS, MAX_SIBLINGS};
@@ -14,15 +15,17 @@ pub use intake::{
     LEDGER_BUSY_INTERVAL_MS, LEDGER_BUSY_SHARES, LEDGER_INTERVAL_MS, MAX_PENDING, SHARES_PER_RECORD,
 };
 pub use jobs::{FINDINGS_FOR_REFRESH, MAX_FINDINGS, MAX_JOBS, REMEMBER_MS, STALE_GRACE_MS};
-pub use members::{DIFFICULTY_NOTICE_JOBS, MAX_MEMBERS, MAX_TENANCIES};
+pub use members::{DIFFICULTY_NOTICE_JOBS, MAX_MEMBERS, MAX_SURPLUS_PERCENT, MAX_TENANCIES, WHOLE_PERCENT};
 pub use refusals::{
     MAX_REFUSAL_EVENTS, MAX_REFUSAL_KEYS, MAX_UNDECODABLE_SUBJECTS, REFUSAL_EVENT_INTERVAL_MS,
 };
 
 use crate::{
     effect::{BlockDuty, FoundTask, PoolEffect},
+    foresight::MemberFacts,
     input::{ArrivedFound, BlockAnswer, JudgedFound, PoolInput, Recovered, Verdict},
     time::{MonoMs, Now},
+    world::World,
 };
 use blocks::{Blocks, Discovery};
 use bus_schemas::{
@@ -32,17 +35,17 @@ use bus_schemas::{
     config::PoolConfig,
     event::EventData,
     job::Job,
-    member::Role,
     share::{Finding, Share, ShareRefusal},
 };
 use intake::{Intake, Intaken, check_claim};
 use jobs::Jobs;
-use members::{Changes, Members, Terms};
+use members::{Capacity, Changes, Members, Terms};
 use refusals::Refusals;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
+use stop::Stop;
 
 /// Most block candidates that are being judged at once.
 pub const MAX_FOUND_IN_JUDGEMENT: usize = 256;
@@ -68,6 +71,10 @@ pub(crate) struct Pool {
     refusals: Refusals,
     found: BTreeMap<u64, (Arc<Job>, u16, Finding, WorkerId)>,
     source_failed: bool,
+    /// Nobody is to search.
+    at_rest: bool,
+    /// Who was told to stop and has not said so.
+    stop: Option<Stop>,
     reviewed_at: MonoMs,
     asks: VecDeque<Ask>,
 }
@@ -80,6 +87,7 @@ impl Pool {
         farm: u32,
         config: PoolConfig,
         found: Recovered,
+        world: World<'_>,
         now: Now,
     ) -> Self {
         let steps = found.members.iter().flat_map(|m| &m.difficulty);
@@ -101,10 +109,13 @@ impl Pool {
             refusals: Refusals::default(),
             found: BTreeMap::new(),
             source_failed: false,
+            at_rest: false,
+            stop: None,
             reviewed_at: now.mono,
             asks,
         };
-        let changes = this.with_members(|m, terms| m.reconcile(terms, now));
+        this.at_rest = this.terms(world).at_rest();
+        let changes = this.with_members(world, |m, terms| m.reconcile(terms, now));
         this.change(changes, None);
         this
     }
@@ -124,7 +135,7 @@ impl Pool {
         self.intake.has_room()
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms<'a>(&'a self, world: World<'a>) -> Terms<'a> {
         let network = self.jobs.current().map(|j| vardiff::floor_log2(j.network_target.work()));
         Terms {
             pool: &self.id,
@@ -132,19 +143,20 @@ impl Pool {
             config: &self.config,
             job_sequence: self.jobs.sequence(),
             network_bits: network.unwrap_or(u8::MAX),
+            world,
         }
     }
 
     /// Runs a decision of the members with the terms of now.
-    fn with_members<T>(&mut self, decide: impl FnOnce(&mut Members, Terms<'_>) -> T) -> T {
+    fn with_members<T>(&mut self, world: World<'_>, decide: impl FnOnce(&mut Members, Terms<'_>) -> T) -> T {
         let mut members = std::mem::take(&mut self.members);
-        let result = decide(&mut members, self.terms());
+        let result = decide(&mut members, self.terms(world));
         self.members = members;
         result
     }
 
     /// Another configuration is in force; `true` when the job source is another one.
-    pub(crate) fn configure(&mut self, config: PoolConfig, now: Now) -> bool {
+    pub(crate) fn configure(&mut self, config: PoolConfig, world: World<'_>, now: Now) -> bool {
         let other_source = config.source != self.config.source || config.algorithm != self.config.algorithm;
         if other_source {
             self.jobs.drop_template();
@@ -153,30 +165,44 @@ impl Pool {
             self.jobs.renew();
         }
         let shrinks = config.slot_bits < self.config.slot_bits;
+        let other_wish =
+            (config.active_members, &config.backup) != (self.config.active_members, &self.config.backup);
         self.config = config;
         if shrinks {
-            let changes = self.with_members(|m, terms| m.reconcile(terms, now));
+            let changes = self.with_members(world, |m, terms| m.reconcile(terms, now));
             self.change(changes, None);
         }
-        self.fill_roles(now);
+        self.reconsider(other_wish, world, now);
         self.next_job(now);
         other_source
     }
 
-    /// The operator pinned these roles.
-    pub(crate) fn pin(&mut self, pinned: BTreeMap<WorkerId, Role>, now: Now) {
-        self.members.pin(pinned);
-        self.fill_roles(now);
+    /// Some configuration is another one now; after a `prompt` decision nobody waits to step back.
+    pub(crate) fn reconsider(&mut self, prompt: bool, world: World<'_>, now: Now) {
+        let mut changes = Changes::default();
+        self.with_members(world, |m, terms| {
+            m.reconsider(prompt);
+            m.fill_roles(&mut changes, terms, now);
+        });
+        self.change(changes, None);
+        let at_rest = self.terms(world).at_rest();
+        if std::mem::replace(&mut self.at_rest, at_rest) != at_rest {
+            let (active, ..) = self.members.count();
+            self.stop = at_rest.then(|| Stop::begin(self.members.searching(), active, now.mono));
+        }
+        self.look_at_stop(now);
     }
 
-    fn fill_roles(&mut self, now: Now) {
-        let mut changes = Changes::default();
-        self.with_members(|m, terms| m.fill_roles(&mut changes, terms, now));
-        self.change(changes, None);
+    fn look_at_stop(&mut self, now: Now) {
+        let stopped = self.stop.as_mut().and_then(|stop| stop.look(self.members.searching(), now.mono));
+        if let Some(event) = stopped {
+            self.stop = None;
+            self.tell(event);
+        }
     }
 
     /// Takes an input.
-    pub(crate) fn handle(&mut self, input: PoolInput, now: Now) {
+    pub(crate) fn handle(&mut self, input: PoolInput, world: World<'_>, now: Now) {
         match input {
             PoolInput::Template(template) => {
                 if std::mem::take(&mut self.source_failed) {
@@ -192,17 +218,22 @@ impl Pool {
             }
             PoolInput::JobPublished(id) => self.job_published(&id, now),
             PoolInput::Join { token, worker, request } => {
-                match self.with_members(|m, terms| m.join(&worker, &request, terms, now)) {
+                match self.with_members(world, |m, terms| m.join(&worker, &request, terms, now)) {
                     Ok(changes) => self.change(changes, Some(token)),
                     Err(error) => self.ask(PoolEffect::RefuseJoin(token, error)),
                 }
             }
             PoolInput::Leave(worker, leave) => {
-                let changes =
-                    self.with_members(|m, terms| m.leave(&worker, &leave.session, &leave.reason, terms, now));
+                let changes = self.with_members(world, |m, terms| {
+                    m.leave(&worker, &leave.session, &leave.reason, terms, now)
+                });
                 self.change(changes, None);
             }
-            PoolInput::Heartbeat(worker, heartbeat) => self.members.heartbeat(&worker, &heartbeat, now),
+            PoolInput::Heartbeat(worker, heartbeat) => {
+                if self.members.heartbeat(&worker, &heartbeat, now) && !heartbeat.set_point.enabled() {
+                    self.look_at_stop(now);
+                }
+            }
             PoolInput::Shares(shares) => {
                 let mut out = Intaken::default();
                 let limit = self.config.share_rate_limit;
@@ -244,11 +275,12 @@ impl Pool {
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self, now: Now) {
+    pub(crate) fn tick(&mut self, world: World<'_>, now: Now) {
         if now.mono >= self.review_due() {
             self.reviewed_at = now.mono;
-            let changes = self.with_members(|m, terms| m.review(terms, now));
+            let changes = self.with_members(world, |m, terms| m.review(terms, now));
             self.change(changes, None);
+            self.look_at_stop(now);
             self.jobs.forget_old(self.intake.read_to());
         }
         for event in self.refusals.tell(now.mono) {
@@ -439,14 +471,24 @@ impl Pool {
         self.members.memberships()
     }
 
+    /// What is known of every member, for foresight.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = MemberFacts> {
+        self.members.facts()
+    }
+
+    /// What the active members have and what is wanted, where that is judged.
+    pub(crate) fn capacity(&self, world: World<'_>) -> Option<Capacity> {
+        self.members.capacity(self.terms(world))
+    }
+
     /// The current job.
     pub(crate) fn job(&self) -> Option<&Arc<Job>> {
         self.jobs.current()
     }
 
     /// Every named invariant.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.members.check()?;
+    pub(crate) fn check(&self, world: World<'_>) -> Result<(), String> {
+        self.members.check(self.terms(world))?;
         self.intake.check()
     }
 }

@@ -11,8 +11,9 @@ use bus_schemas::{
     ledger::LedgerRecord,
     member::{Capability, JoinRequest, Leave, Member, Standing},
     policy::Priority,
-    set_point::{Reason, SetPoint},
+    set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint},
     share::{Finding, HeaderFinding, Share},
+    throttle::Throttle,
     work::{HeaderWork, sha256d},
 };
 use coordinator_core::{
@@ -86,6 +87,28 @@ pub struct Farm {
     lives: u32,
     /// Who held which slot under which job, over all lives of the coordinator.
     pub holders: BTreeMap<(String, u16), (WorkerId, SessionId)>,
+    revision: u64,
+    throttles: u64,
+}
+
+/// What a worker says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Says {
+    pub rate: u64,
+    pub set_point: SetPoint,
+    /// The threads that its host offers and what the load of the host leaves, percent.
+    pub host: Option<(u16, u8)>,
+}
+
+/// One thread with `cap_percent` of its time, by the load of the host.
+pub fn loaded(cap_percent: u8) -> SetPoint {
+    match cap_percent {
+        0 => SetPoint::stopped(Reason::Load),
+        100 => {
+            SetPoint { threads: 1, cap_percent: 100, priority: Priority::Idle, reason: Reason::HostThreads }
+        }
+        _ => SetPoint { threads: 1, cap_percent, priority: Priority::Idle, reason: Reason::Load },
+    }
 }
 
 fn new_core(life: u32) -> Coordinator {
@@ -109,6 +132,8 @@ impl Farm {
             exited: false,
             lives: 0,
             holders: BTreeMap::new(),
+            revision: 1,
+            throttles: 0,
         };
         farm.kept.configs.push((ConfigKey::Pool(pool()).to_string(), 1, config.as_bytes().to_vec()));
         farm.boot();
@@ -120,6 +145,29 @@ impl Farm {
             self.input(Input::Config { key, revision, value: Some(value) });
         }
         self.input(Input::ConfigComplete);
+        self.input(Input::ThrottlesComplete);
+    }
+
+    /// Puts a configuration, which the bucket keeps.
+    pub fn configure(&mut self, key: &str, json: &str) {
+        self.revision += 1;
+        let (key, value) = (key.to_owned(), json.as_bytes().to_vec());
+        self.kept.configs.push((key.clone(), self.revision, value.clone()));
+        self.input(Input::Config { key, revision: self.revision, value: Some(value) });
+    }
+
+    /// Gives a throttle order.
+    pub fn throttle(&mut self, target: &str, cap_percent: u8, ttl_seconds: u32) {
+        self.throttles += 1;
+        let order = Throttle {
+            cap_percent,
+            threads: None,
+            ttl_seconds,
+            reason: String::new(),
+            source: "test".to_owned(),
+        };
+        let (sequence, given_at) = (self.throttles, self.now().wall);
+        self.input(Input::Throttle { sequence, target: target.parse().unwrap(), order, given_at });
     }
 
     /// Kills the coordinator with everything that it had not written, and starts another.
@@ -318,21 +366,24 @@ impl Farm {
     }
 
     pub fn heartbeat(&mut self, n: u32, session: &str) {
+        self.says(n, session, Says { rate: n.into(), set_point: loaded(100), host: None });
+    }
+
+    pub fn says(&mut self, n: u32, session: &str, says: Says) {
+        let local = says.host.map(|(threads, percent)| LocalState {
+            load: (percent < 100).then_some(LoadLimit { percent, reason: LoadReason::Demand, measured: 90 }),
+            ..LocalState::open(threads)
+        });
         let heartbeat = Heartbeat {
             session: SessionId::new(session).unwrap(),
             generation: 0,
             sequence: 0,
             job: None,
-            hash_rate: bus_schemas::HashRate(u64::from(n)),
+            hash_rate: bus_schemas::HashRate(says.rate),
             hashes_total: 0,
             outbox_len: 0,
-            set_point: SetPoint {
-                threads: 1,
-                cap_percent: 100,
-                priority: Priority::Idle,
-                reason: Reason::HostThreads,
-            },
-            local: None,
+            set_point: says.set_point,
+            local,
             load: None,
             sent_at_ms: TimestampMs(0),
         };

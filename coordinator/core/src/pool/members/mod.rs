@@ -1,11 +1,19 @@
 //! Membership: who is there, in which role, under which slot and difficulty.
 
+mod capacity;
+mod entry;
+mod roles;
+
+pub(crate) use capacity::Capacity;
+pub use capacity::WHOLE_PERCENT;
+pub(crate) use entry::Entry;
+pub use roles::MAX_SURPLUS_PERCENT;
+
 use super::{
-    bucket::TokenBucket,
     slots::Slots,
-    vardiff::{self, Limits, Vardiff},
+    vardiff::{self, Limits},
 };
-use crate::time::{MonoMs, Now};
+use crate::{foresight::MemberFacts, time::Now, world::World};
 use bus_schemas::{
     HashRate, PoolId, SessionId, ShareBits, WorkerId,
     command::{CommandError, ErrorCode, Membership},
@@ -13,9 +21,10 @@ use bus_schemas::{
     event::EventData,
     heartbeat::Heartbeat,
     member::{DifficultyStep, JoinRequest, MAX_DIFFICULTY_STEPS, Member, Role, Standing},
-    set_point::SetPoint,
 };
-use std::collections::{BTreeMap, VecDeque};
+use capacity::Verdicts;
+use roles::Damping;
+use std::collections::BTreeMap;
 
 /// Most members of one pool, present or not.
 pub const MAX_MEMBERS: usize = 65_536;
@@ -24,82 +33,6 @@ pub const MAX_MEMBERS: usize = 65_536;
 pub const DIFFICULTY_NOTICE_JOBS: u64 = 2;
 /// Most former tenancies of slots that are kept for each worker, so that its last shares are still judged.
 pub const MAX_TENANCIES: usize = 8;
-
-/// A worker's hold on a slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tenancy {
-    pub(crate) session: SessionId,
-    pub(crate) slot: u16,
-    pub(crate) slot_generation: u64,
-    pub(crate) difficulty: Vec<DifficultyStep>,
-}
-
-impl Tenancy {
-    fn of(member: &Member) -> Self {
-        Self {
-            session: member.session.clone(),
-            slot: member.slot,
-            slot_generation: member.slot_generation,
-            difficulty: member.difficulty.clone(),
-        }
-    }
-
-    /// The difficulty that held for the job with this sequence.
-    pub(crate) fn bits_for_job(&self, sequence: u64) -> Option<ShareBits> {
-        self.difficulty.iter().rev().find(|s| s.from_job <= sequence).map(|s| s.bits)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) member: Member,
-    pub(crate) last_heard: MonoMs,
-    last_heard_wall: bus_schemas::TimestampMs,
-    pub(crate) hash_rate: HashRate,
-    set_point: Option<SetPoint>,
-    pub(crate) shares: TokenBucket,
-    pub(crate) found: TokenBucket,
-    vardiff: Vardiff,
-    former: VecDeque<Tenancy>,
-}
-
-impl Entry {
-    fn new(member: Member, now: Now) -> Self {
-        Self {
-            member,
-            last_heard: now.mono,
-            last_heard_wall: now.wall,
-            hash_rate: HashRate(0),
-            set_point: None,
-            shares: TokenBucket::default(),
-            found: TokenBucket::default(),
-            vardiff: Vardiff::new(now.mono),
-            former: VecDeque::new(),
-        }
-    }
-
-    fn retire_tenancy(&mut self) {
-        let tenancy = Tenancy::of(&self.member);
-        if self.former.back().is_none_or(|t| t.slot_generation < tenancy.slot_generation) {
-            self.former.push_back(tenancy);
-        }
-        while self.former.len() > MAX_TENANCIES {
-            self.former.pop_front();
-        }
-    }
-
-    /// The tenancy that a share names, present or former.
-    pub(crate) fn tenancy(&self, slot_generation: u64) -> Option<Tenancy> {
-        if self.member.slot_generation == slot_generation {
-            return Some(Tenancy::of(&self.member));
-        }
-        self.former.iter().find(|t| t.slot_generation == slot_generation).cloned()
-    }
-
-    fn is(&self, role: Role) -> bool {
-        self.member.standing == Standing::Present && self.member.role == role
-    }
-}
 
 /// What membership needs to know of the pool to decide.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +44,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) job_sequence: u64,
     /// Difficulty of the network in bits; a share is never harder.
     pub(crate) network_bits: u8,
+    /// What holds for the whole farm.
+    pub(crate) world: World<'a>,
 }
 
 impl Terms<'_> {
@@ -120,6 +55,11 @@ impl Terms<'_> {
             max: ShareBits::new(self.config.max_share_bits.get().min(self.network_bits)),
             shares_per_minute: self.config.shares_per_minute,
         }
+    }
+
+    /// Nobody is to search, whoever is active.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.config.paused || self.world.halted()
     }
 
     fn lost_after_ms(&self) -> u64 {
@@ -140,8 +80,8 @@ pub(crate) struct Changes {
 pub(crate) struct Members {
     entries: BTreeMap<WorkerId, Entry>,
     slots: Slots,
-    /// Roles that the operator pinned.
-    pinned: BTreeMap<WorkerId, Role>,
+    verdicts: Verdicts,
+    damping: Damping,
 }
 
 impl Members {
@@ -168,15 +108,17 @@ impl Members {
             .filter(|e| e.member.standing == Standing::Present)
             .map(|e| (e.member.slot, e.member.worker.clone()))
             .collect();
-        Self { slots: Slots::recover(held, highest, job_sequence), entries, pinned: BTreeMap::new() }
+        Self { slots: Slots::recover(held, highest, job_sequence), entries, ..Self::default() }
     }
 
     pub(crate) fn get_mut(&mut self, worker: &WorkerId) -> Option<&mut Entry> {
         self.entries.get_mut(worker)
     }
 
-    pub(crate) fn pin(&mut self, pinned: BTreeMap<WorkerId, Role>) {
-        self.pinned = pinned;
+    /// Some configuration is another one now. After a `prompt` decision nobody waits to step back.
+    pub(crate) fn reconsider(&mut self, prompt: bool) {
+        self.verdicts.forget();
+        self.damping.prompt |= prompt;
     }
 
     /// A worker asks to join. A repeated request of the same life gets the same answer and changes nothing.
@@ -210,7 +152,7 @@ impl Members {
         if let Some(member) = known.as_ref().filter(|m| m.standing == Standing::Present) {
             self.slots.free(member.slot, worker, terms.job_sequence);
         }
-        let (role, reason) = self.role_for(worker, terms.config);
+        let (role, reason) = self.role_for(worker, terms);
         let generation = known.as_ref().map_or(1, |m| m.generation + 1);
         let bits = match (request.expected_rate, &known) {
             (Some(rate), _) if rate.0 > 0 => vardiff::for_rate(rate, terms.limits()),
@@ -232,7 +174,7 @@ impl Members {
             reason: reason.clone(),
             decided_at_ms: now.wall,
         };
-        self.place(member.clone(), now);
+        self.place(member.clone(), request, now);
         let returned = known.as_ref().is_some_and(|m| m.standing == Standing::Lost);
         let event = if returned {
             EventData::WorkerReturned { worker: worker.clone(), role }
@@ -242,18 +184,13 @@ impl Members {
         Ok(Changes { store: vec![member], events: vec![event] })
     }
 
-    fn place(&mut self, member: Member, now: Now) {
-        match self.entries.get_mut(&member.worker) {
-            Some(entry) => {
-                entry.retire_tenancy();
-                entry.member = member;
-                entry.last_heard = now.mono;
-                entry.last_heard_wall = now.wall;
-                entry.vardiff.restart(now.mono);
-            }
-            None => {
-                self.entries.insert(member.worker.clone(), Entry::new(member, now));
-            }
+    fn place(&mut self, member: Member, request: &JoinRequest, now: Now) {
+        let mut entry = Entry::new(member, now);
+        entry.threads = request.capability.threads;
+        entry.whole_rate = request.expected_rate.unwrap_or_default();
+        match self.entries.get_mut(&entry.member.worker) {
+            Some(known) => known.begin_anew(entry),
+            None => drop(self.entries.insert(entry.member.worker.clone(), entry)),
         }
     }
 
@@ -273,33 +210,19 @@ impl Members {
         }
     }
 
-    fn role_for(&self, worker: &WorkerId, config: &PoolConfig) -> (Role, String) {
-        if let Some(role) = self.pinned.get(worker) {
-            return (*role, "pinned by the node's configuration".to_owned());
-        }
-        let others =
-            self.entries.values().filter(|e| e.is(Role::Active) && e.member.worker != *worker).count();
-        let wanted = usize::from(config.active_members);
-        if others < wanted {
-            (Role::Active, format!("member {} of {wanted} active ones", others + 1))
-        } else {
-            (Role::Backup, format!("{others} of {wanted} active members are there"))
-        }
+    /// A worker lives; `false` of another life than its record's: it will join.
+    pub(crate) fn heartbeat(&mut self, worker: &WorkerId, heartbeat: &Heartbeat, now: Now) -> bool {
+        let entry = self.entries.get_mut(worker).filter(|e| e.member.session == heartbeat.session);
+        entry.is_some_and(|entry| {
+            entry.hear(heartbeat, now);
+            true
+        })
     }
 
-    /// A worker lives; of another life than its record's it is ignored, it will join.
-    pub(crate) fn heartbeat(&mut self, worker: &WorkerId, heartbeat: &Heartbeat, now: Now) {
-        let Some(entry) = self.entries.get_mut(worker) else { return };
-        if entry.member.session != heartbeat.session {
-            return;
-        }
-        entry.last_heard = now.mono;
-        entry.last_heard_wall = now.wall;
-        entry.hash_rate = heartbeat.hash_rate;
-        if !heartbeat.set_point.enabled() {
-            entry.vardiff.restart(now.mono);
-        }
-        entry.set_point = Some(heartbeat.set_point.clone());
+    /// Active members that have not said that they search nothing.
+    pub(crate) fn searching(&self) -> impl Iterator<Item = &WorkerId> {
+        let rests = |e: &Entry| e.set_point.is_some_and(|s| !s.enabled());
+        self.entries.values().filter(move |e| e.is(Role::Active) && !rests(e)).map(|e| &e.member.worker)
     }
 
     /// Credits a share for the difficulty's sake.
@@ -323,6 +246,7 @@ impl Members {
         if entry.member.session != *session || entry.member.standing != Standing::Present {
             return changes;
         }
+        self.damping.vacated += usize::from(entry.is(Role::Active));
         retire(entry, Standing::Left, reason.to_owned(), terms, now);
         changes.store.push(entry.member.clone());
         let slot = entry.member.slot;
@@ -341,6 +265,7 @@ impl Members {
             let silent_ms = now.mono.since(entry.last_heard);
             if silent_ms >= terms.lost_after_ms() {
                 let worker = entry.member.worker.clone();
+                self.damping.vacated += usize::from(entry.is(Role::Active));
                 retire(entry, Standing::Lost, format!("silent for {silent_ms} ms"), terms, now);
                 entry.hash_rate = HashRate(0);
                 freed.push((entry.member.slot, worker.clone()));
@@ -370,6 +295,7 @@ impl Members {
         for entry in self.entries.values_mut().filter(displaced) {
             let (worker, slot) = (entry.member.worker.clone(), entry.member.slot);
             let silent_ms = now.mono.since(entry.last_heard);
+            self.damping.vacated += usize::from(entry.is(Role::Active));
             retire(entry, Standing::Lost, format!("slot {slot} is not its own any more"), terms, now);
             changes.store.push(entry.member.clone());
             changes.events.push(EventData::WorkerLost { worker: worker.clone(), silent_ms });
@@ -380,58 +306,6 @@ impl Members {
         }
         self.fill_roles(&mut changes, terms, now);
         changes
-    }
-
-    /// Pinned roles first, then exactly as many active members as wanted, as far as there are: whoever is active
-    /// stays, backups step in by reported rate and then by id, the newest steps out.
-    pub(crate) fn fill_roles(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
-        let pinned: Vec<_> = self.pinned.iter().map(|(w, r)| (w.clone(), *r)).collect();
-        for (worker, role) in pinned {
-            self.change_role(&worker, role, "pinned by the node's configuration", changes, terms, now);
-        }
-        let wanted = usize::from(terms.config.active_members);
-        let active = self.entries.values().filter(|e| e.is(Role::Active)).count();
-        let free = |e: &&Entry| !self.pinned.contains_key(&e.member.worker);
-        let (role, mut choice): (Role, Vec<_>) = if active < wanted {
-            let backups = self.entries.values().filter(|e| e.is(Role::Backup)).filter(free);
-            let mut order: Vec<_> =
-                backups.map(|e| (std::cmp::Reverse(e.hash_rate), e.member.worker.clone())).collect();
-            order.sort();
-            (Role::Active, order.into_iter().map(|(_, w)| w).collect())
-        } else {
-            let actives = self.entries.values().filter(|e| e.is(Role::Active)).filter(free);
-            let mut order: Vec<_> = actives
-                .map(|e| (std::cmp::Reverse(e.member.decided_at_ms), e.member.worker.clone()))
-                .collect();
-            order.sort();
-            (Role::Backup, order.into_iter().map(|(_, w)| w).collect())
-        };
-        choice.truncate(active.abs_diff(wanted));
-        let reason = format!("{active} of {wanted} active members were there");
-        for worker in choice {
-            self.change_role(&worker, role, &reason, changes, terms, now);
-        }
-    }
-
-    fn change_role(
-        &mut self,
-        worker: &WorkerId,
-        role: Role,
-        reason: &str,
-        changes: &mut Changes,
-        terms: Terms<'_>,
-        now: Now,
-    ) {
-        let Some(entry) = self.entries.get_mut(worker) else { return };
-        if entry.member.standing != Standing::Present || entry.member.role == role {
-            return;
-        }
-        entry.member.role = role;
-        entry.vardiff.restart(now.mono);
-        decide(&mut entry.member, reason.to_owned(), terms, now);
-        changes.store.push(entry.member.clone());
-        let reason = reason.to_owned();
-        changes.events.push(EventData::WorkerRoleChanged { worker: worker.clone(), role, reason });
     }
 
     /// How many are present as active and as backup, how many are lost, and the rate of the active ones.
@@ -463,7 +337,7 @@ impl Members {
                 reason: e.member.reason.clone(),
                 hash_rate: e.hash_rate,
                 threads: e.set_point.as_ref().map_or(0, |s| s.threads),
-                capacity_percent: 0,
+                capacity_percent: if e.member.standing == Standing::Present { e.capacity } else { 0 },
                 set_point_reason: e.set_point.as_ref().map(|s| s.reason),
                 last_heard_ms: e.last_heard_wall,
             };
@@ -471,9 +345,23 @@ impl Members {
         })
     }
 
+    /// What is known of every member, for foresight.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = MemberFacts> {
+        self.entries.values().map(|e| MemberFacts {
+            pool: e.member.pool.clone(),
+            worker: e.member.worker.clone(),
+            role: e.member.role,
+            standing: e.member.standing,
+            local: e.local.clone(),
+            reported: e.set_point,
+            threads: e.threads,
+        })
+    }
+
     /// Invariant: every present member holds its slot, and nobody else does.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, terms: Terms<'_>) -> Result<(), String> {
         self.slots.check()?;
+        self.check_roles(terms)?;
         let mut seen = BTreeMap::new();
         for entry in self.entries.values().filter(|e| e.member.standing == Standing::Present) {
             let Member { worker, slot, .. } = &entry.member;

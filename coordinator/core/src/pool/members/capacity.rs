@@ -1,0 +1,150 @@
+//! How much of a whole member each one is. A whole member does all that the policies of pool, label and node and its
+//! host's own file allow; schedules, throttle orders, load and the scheduling group leave a part of it.
+
+use super::{Entry, Members, Terms};
+use crate::time::Now;
+use bus_schemas::{
+    TimestampMs, WorkerId,
+    config::{NodeConfig, PoolConfig},
+    member::{Role, Standing},
+    schedule::Verdict,
+    set_point::{self, LocalState, Reason, SetPointInput},
+};
+use std::collections::BTreeMap;
+
+/// Capacity of a whole member, percent.
+pub const WHOLE_PERCENT: u16 = 100;
+
+/// Where a schedule stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Pool,
+    Label(usize),
+    Node(WorkerId),
+}
+
+/// What the schedules in force say, each kept until it ends.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts(BTreeMap<Place, Verdict>);
+
+impl Verdicts {
+    /// Some schedule is another one now.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    fn of(
+        &mut self,
+        pool: &PoolConfig,
+        node: Option<&NodeConfig>,
+        worker: &WorkerId,
+        at: TimestampMs,
+    ) -> Option<&Verdict> {
+        let schedule = set_point::schedule(Some(pool), node)?;
+        let is = |of: &Option<_>| of.as_ref().is_some_and(|s| std::ptr::eq(s, schedule));
+        let place = if is(&pool.schedule) {
+            Place::Pool
+        } else {
+            let label = pool.labels.iter().position(|l| is(&l.schedule));
+            label.map_or_else(|| Place::Node(worker.clone()), Place::Label)
+        };
+        let kept = self.0.entry(place).or_insert_with(|| schedule.at(at));
+        if kept.until <= at {
+            *kept = schedule.at(at);
+        }
+        Some(kept)
+    }
+}
+
+/// What the active members have and what is wanted, in percent of one whole member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) percent: u32,
+    pub(crate) wanted: u32,
+}
+
+impl Capacity {
+    pub(super) fn is_enough(self) -> bool {
+        self.percent >= self.wanted
+    }
+}
+
+fn percent(part: u32, whole: u32) -> u16 {
+    if whole == 0 {
+        return 0;
+    }
+    let percent = u64::from(part) * u64::from(WHOLE_PERCENT) / u64::from(whole);
+    u16::try_from(percent).unwrap_or(WHOLE_PERCENT).min(WHOLE_PERCENT)
+}
+
+/// Hundredths of threads that the worker would have as a whole member.
+fn whole(local: &LocalState, worker: &WorkerId, terms: Terms<'_>) -> u32 {
+    let local = LocalState { load: None, group_percent: None, vetoed: false, ..local.clone() };
+    let input = SetPointInput {
+        farm: None,
+        pool: Some(terms.config),
+        node: terms.world.node(worker),
+        role: Some((Role::Active, Standing::Present)),
+        schedule: None,
+        throttle: None,
+        local: &local,
+        lease_expired: false,
+    };
+    set_point::resolve(input).capacity()
+}
+
+/// What the worker would do as an active member by all that is known of it.
+fn expected(entry: &Entry, local: &LocalState, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) -> u32 {
+    let worker = &entry.member.worker;
+    let node = terms.world.node(worker);
+    let input = SetPointInput {
+        farm: terms.world.farm(),
+        pool: Some(terms.config),
+        node,
+        role: Some((Role::Active, Standing::Present)),
+        schedule: verdicts.of(terms.config, node, worker, now.wall),
+        throttle: terms.world.lowest(terms.pool, worker, now.wall),
+        local,
+        lease_expired: false,
+    };
+    set_point::resolve(input).capacity()
+}
+
+fn measured(entry: &Entry, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) -> u16 {
+    let active = entry.member.role == Role::Active;
+    let said = entry.set_point.filter(|_| active);
+    if active && said.is_none() {
+        return WHOLE_PERCENT;
+    }
+    let local = entry.local_state();
+    let whole = whole(&local, &entry.member.worker, terms);
+    // A heartbeat from before the order reached the worker says nothing about what it does now.
+    let before = |reason| matches!(reason, Reason::Backup | Reason::NoRole | Reason::NoConfiguration);
+    let young = now.mono.since(entry.role_since) < terms.lost_after_ms();
+    match said {
+        Some(set_point) if !(young && before(set_point.reason)) => percent(set_point.capacity(), whole),
+        _ => percent(expected(entry, &local, verdicts, terms, now), whole),
+    }
+}
+
+impl Members {
+    /// Finds out what every present member has, and a backup would have. Costs one pass over all members.
+    pub(super) fn measure(&mut self, terms: Terms<'_>, now: Now) {
+        let Self { entries, verdicts, .. } = self;
+        for entry in entries.values_mut().filter(|e| e.member.standing == Standing::Present) {
+            entry.capacity = measured(entry, verdicts, terms, now);
+        }
+    }
+
+    /// What the active members have and what is wanted; nothing where everybody is to mine, or nobody.
+    pub(crate) fn capacity(&self, terms: Terms<'_>) -> Option<Capacity> {
+        let config = terms.config;
+        if config.active_members == u16::MAX || terms.at_rest() {
+            return None;
+        }
+        let actives = self.entries.values().filter(|e| e.is(Role::Active));
+        let percent = actives.map(|e| u32::from(e.capacity)).sum();
+        let wanted = u32::from(config.backup.threshold_percent) * u32::from(config.active_members);
+        Some(Capacity { percent, wanted })
+    }
+}
