@@ -1,0 +1,107 @@
+//! The subcommands: what an administrator does at the host itself.
+
+use crate::{
+    config::{Config, ConfigError, Flags},
+    group::{SearchGroup, share::Weight},
+    load::sources,
+    monitor::MonitorFlags,
+    veto,
+};
+use clap::{Parser, Subcommand};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+/// The program's command line. Without a subcommand it works.
+#[derive(Debug, Parser)]
+#[command(name = "dcmf-worker", version, about)]
+pub struct Cli {
+    /// Of the worker.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Something else to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Put the veto: nothing is searched on this host until `resume`, whatever the bus says
+    Pause {
+        /// Why, for people
+        #[arg(long, default_value = "paused at the host")]
+        reason: String,
+    },
+    /// Lift the veto
+    Resume,
+    /// Show what this host offers the search, and the configuration as it is read
+    Check,
+    /// Watch an application or this host and order the search elsewhere to make room; mines nothing
+    Monitor(MonitorFlags),
+}
+
+/// Why a subcommand failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The veto file.
+    #[error(transparent)]
+    Veto(#[from] veto::VetoError),
+    /// Nobody reads the answer.
+    #[error("the answer cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Puts the veto.
+pub fn pause(flags: &Flags, reason: &str) -> Result<(), CliError> {
+    let path = Config::veto_file(flags)?;
+    veto::put(&path, reason)?;
+    say(&format!("paused: {} is there; `dcmf-worker resume` removes it\n", path.display()))
+}
+
+/// Lifts the veto.
+pub fn resume(flags: &Flags) -> Result<(), CliError> {
+    let path = Config::veto_file(flags)?;
+    let text = if veto::lift(&path)? { "resumed" } else { "was not paused" };
+    say(&format!("{text}: no veto at {}\n", path.display()))
+}
+
+/// Shows the host.
+pub fn check(flags: Flags) -> Result<(), CliError> {
+    let config = Config::load(flags)?;
+    // Its group is gone with it; a worker that runs has one of its own.
+    let report = SearchGroup::open(&config.group, Weight::Idle).check();
+    let yes = |there: bool| if there { "yes" } else { "no" };
+    let available = sources::available();
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "gentle              {} ({} ‰ of a processor)",
+        yes(report.gentle),
+        report.share_permille
+    );
+    let _ = writeln!(text, "scheduling group    {}", report.detail);
+    let _ = writeln!(text, "use of processors   {}", yes(available.processors));
+    let _ = writeln!(text, "run queue           {}", yes(available.run_queue));
+    let _ = writeln!(text, "pressure of memory  {}", yes(available.memory_pressure));
+    let processors = match crate::affinity::allowed() {
+        Ok(list) => list.len().to_string(),
+        Err(error) => format!("unknown: {error}"),
+    };
+    let _ = writeln!(text, "processors          {processors}");
+    let veto = veto::Watch::new(config.veto_file.clone());
+    let _ = writeln!(text, "veto                {}", veto.reason().unwrap_or("no"));
+    let _ = writeln!(text, "configuration       {config:#?}");
+    say(&text)
+}
+
+fn say(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
