@@ -180,10 +180,12 @@ fn lower_v1(hierarchy: &Hierarchy, name: &str, placement: &Placement) -> Outcome
     };
     let below = make(&hierarchy.own, name, hierarchy);
     let helps = below.as_ref().is_ok_and(gentle);
-    if !helps && hierarchy.own != hierarchy.mount && !hierarchy.limited(&hierarchy.own) {
-        if let Ok(top) = make(&hierarchy.mount, name, hierarchy) {
-            return Ok((top, "search threads are in a lowered group at the top".to_owned()));
-        }
+    if !helps
+        && hierarchy.own != hierarchy.mount
+        && !hierarchy.limited(&hierarchy.own)
+        && let Ok(top) = make(&hierarchy.mount, name, hierarchy)
+    {
+        return Ok((top, "search threads are in a lowered group at the top".to_owned()));
     }
     let said = |error: io::Error| format!("{}: {error}", hierarchy.own.display());
     Ok((below.map_err(said)?, "search threads are in a lowered group below the worker's own".to_owned()))

@@ -121,7 +121,9 @@ fn groups_of_dead_processes_are_removed_at_the_start_and_others_are_not() {
 
 #[test]
 fn two_workers_of_one_process_have_a_group_each() {
-    let (Some(one), Some(other)) = (lowered("dcmf-search-test-two"), lowered("dcmf-search-test-two")) else { return };
+    let (Some(one), Some(other)) = (lowered("dcmf-search-test-two"), lowered("dcmf-search-test-two")) else {
+        return;
+    };
     let folder = other.folder().unwrap().to_owned();
     assert_ne!(one.folder(), Some(folder.as_path()));
     drop(one);
