@@ -7,6 +7,7 @@ use bus_schemas::{
     config::{ConfigKey, EmbeddedSource, PoolConfig, SourceConfig},
     job::Job,
     ledger::LedgerRecord,
+    policy::LoadPolicy,
     subject::Subject,
 };
 use nats_adapter::{Bus, streams};
@@ -57,6 +58,7 @@ impl InProcess {
 /// A pool in which every hash is a share and none is a block, and nobody is lost for being silent.
 pub fn every_hash_is_a_share() -> PoolConfig {
     PoolConfig {
+        load: LoadPolicy::never(),
         initial_share_bits: ShareBits::MIN,
         min_share_bits: ShareBits::MIN,
         max_share_bits: ShareBits::MIN,

@@ -4,14 +4,20 @@ use algorithm_api::Algorithm;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use bus_schemas::{AlgorithmId, id::InvalidId};
+use worker_core::Offered;
 
 static OFFERED: [&dyn Algorithm; 2] = [&Sha256d, &Scrypt1024];
 
-/// Ids and versions of all.
-pub fn offered() -> Result<Vec<(AlgorithmId, u32)>, InvalidId> {
+/// From so much working memory of a thread on, in bytes, an algorithm lives in the caches that other programs need.
+const MEMORY_HARD_FROM: u64 = 64 * 1024;
+
+/// All of them.
+pub fn offered() -> Result<Vec<Offered>, InvalidId> {
     let describe = |algorithm: &&dyn Algorithm| {
         let descriptor = algorithm.descriptor();
-        Ok((AlgorithmId::new(descriptor.id)?, descriptor.version))
+        let id = AlgorithmId::new(descriptor.id)?;
+        let memory_hard = descriptor.memory_bytes_per_thread >= MEMORY_HARD_FROM;
+        Ok(Offered { id, version: descriptor.version, memory_hard })
     };
     OFFERED.iter().map(describe).collect()
 }
@@ -32,7 +38,8 @@ mod tests {
     fn every_offered_algorithm_is_found_by_its_id_and_version() {
         let offered = offered().unwrap();
         assert_eq!(offered.len(), 2);
-        for (id, version) in offered {
+        for Offered { id, version, memory_hard } in offered {
+            assert_eq!(memory_hard, id.as_str().starts_with("scrypt"), "{id}");
             assert_eq!(find(&id, version).map(|a| a.descriptor().id), Some(id.as_str()));
             assert!(find(&id, version + 1).is_none());
         }

@@ -2,20 +2,23 @@
 
 use crate::metrics::Metrics;
 use bus_schemas::{
-    Message, PoolId, WorkerId,
+    Message, PoolId, TimestampMs, WorkerId,
     config::{ConfigKey, NodeConfig, PoolConfig},
+    event::Event,
     heartbeat::Heartbeat,
     job::Job,
     member::{JoinReply, JoinRequest, Leave, Member},
-    subject::Subject,
+    policy::FarmConfig,
+    subject::{Subject, filter},
+    throttle::{Throttle, ThrottleTarget},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use nats_adapter::{
     Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, Undecodable, streams,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 use tokio::sync::mpsc;
-use worker_core::{Input, Lane, Publication, Snapshot, Stored};
+use worker_core::{Input, Lane, Publication, Snapshot, Stored, ThrottleOrder};
 
 /// Messages that wait for the publisher. The core keeps fewer shares in flight; a reconnect may repeat them once.
 pub const OUTGOING_LIMIT: usize = 2 * worker_core::MAX_IN_FLIGHT + 64;
@@ -25,14 +28,14 @@ pub const OUTGOING_LIMIT: usize = 2 * worker_core::MAX_IN_FLIGHT + 64;
 #[error("cannot subscribe to {subject}: {reason}; check the connection and the permissions")]
 pub struct SubscribeFailed {
     /// To what.
-    pub subject: Subject,
+    pub subject: String,
     /// What the client said.
     pub reason: String,
 }
 
 impl SubscribeFailed {
     fn new(subject: &Subject, reason: &dyn std::fmt::Display) -> Self {
-        Self { subject: subject.clone(), reason: reason.to_string() }
+        Self { subject: subject.to_string(), reason: reason.to_string() }
     }
 }
 
@@ -64,6 +67,8 @@ pub enum Outgoing {
     Heartbeat(Box<Heartbeat>),
     /// Once, to whoever listens.
     Leave(Leave),
+    /// Once, to whoever listens, and into the stream of events if it is there.
+    Event(Box<Event>),
 }
 
 fn undecodable(error: Undecodable) -> Input {
@@ -96,10 +101,51 @@ pub async fn subscribe(
         Err(error) => Some(undecodable(error)),
     })
     .await?;
+    follow::<FarmConfig>(bus, Subject::Config(ConfigKey::Farm), inputs, tasks, |pushed| {
+        stored(pushed, Input::FarmConfig)
+    })
+    .await?;
+    let targets =
+        [ThrottleTarget::Farm, ThrottleTarget::Pool(pool.clone()), ThrottleTarget::Worker(worker.clone())];
+    for target in targets {
+        throttles(bus, Subject::Throttle(target).to_string(), inputs, tasks).await?;
+    }
+    throttles(bus, filter::label_throttles(), inputs, tasks).await?;
     let key = Subject::Config(ConfigKey::Pool(pool));
     follow::<PoolConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::PoolConfig)).await?;
     let key = Subject::Config(ConfigKey::Node(worker));
     follow::<NodeConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::NodeConfig)).await
+}
+
+/// Takes throttle orders as they are given. Their time to live begins when they come.
+async fn throttles(
+    bus: &Bus,
+    subject: String,
+    inputs: &mpsc::Sender<Input>,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> Result<(), SubscribeFailed> {
+    let subscribed = bus.subscribe::<Throttle>(subject.as_str()).await;
+    let failed =
+        |e: &dyn std::fmt::Display| SubscribeFailed { subject: subject.clone(), reason: e.to_string() };
+    let mut orders = subscribed.map_err(|e| failed(&e))?;
+    let sender = inputs.clone();
+    tasks.spawn(async move {
+        while let Some(order) = orders.next().await {
+            let input = match order {
+                Ok(incoming) => match incoming.subject {
+                    Subject::Throttle(target) => {
+                        Input::Throttle(ThrottleOrder { target, order: incoming.message, given_at: wall() })
+                    }
+                    _ => continue,
+                },
+                Err(error) => undecodable(error),
+            };
+            if sender.send(input).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
 }
 
 async fn follow<M: Message + Send + 'static>(
@@ -154,6 +200,7 @@ async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) ->
     let say = |error: nats_adapter::KvError| error.to_string();
     let read = async {
         tokio::try_join!(
+            async { config.get_direct(ConfigKey::Farm).await.map_err(say) },
             async { config.get_direct(ConfigKey::Pool(pool.clone())).await.map_err(say) },
             async { config.get_direct(ConfigKey::Node(worker.clone())).await.map_err(say) },
             async { members.get_direct(format!("{pool}.{worker}")).await.map_err(say) },
@@ -166,13 +213,19 @@ async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) ->
             },
         )
     };
-    let (pool_config, node_config, role, job) = read.await?;
+    let (farm_config, pool_config, node_config, role, job) = read.await?;
     let role = role.map(|entry| Member::decode(&entry.value)).transpose().map_err(|error| {
         let subject = Subject::Role(pool.clone(), worker.clone()).to_string();
         Input::Undecodable { subject, reason: error.to_string() }
     });
-    let mut present =
-        Snapshot { pool: pool_config.map(decoded), node: node_config.map(decoded), ..Snapshot::default() };
+    let node: Option<Stored<NodeConfig>> = node_config.map(decoded);
+    let mut present = Snapshot {
+        farm: farm_config.map(decoded),
+        pool: pool_config.map(decoded),
+        throttles: kept_throttles(bus, address, node.as_ref(), inputs).await?,
+        node,
+        ..Snapshot::default()
+    };
     for unreadable in [role.map(|role| present.role = role), job.map(|job| present.job = job)] {
         if let Err(input) = unreadable {
             // The loop that is gone wants no news.
@@ -180,6 +233,41 @@ async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) ->
         }
     }
     Ok(present)
+}
+
+/// The last throttle order for each target that concerns this worker.
+async fn kept_throttles(
+    bus: &Bus,
+    address: &Address,
+    node: Option<&Stored<NodeConfig>>,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Vec<ThrottleOrder>, String> {
+    let Address { pool, worker } = address.clone();
+    let mut targets = vec![ThrottleTarget::Farm, ThrottleTarget::Pool(pool), ThrottleTarget::Worker(worker)];
+    let labels = node.and_then(|n| n.value.as_ref().ok()?.as_ref()).map(|n| &n.labels);
+    targets.extend(labels.into_iter().flatten().filter_map(|(key, value)| {
+        Some(ThrottleTarget::Label(WorkerId::new(key.as_str()).ok()?, WorkerId::new(value.as_str()).ok()?))
+    }));
+    let mut kept = Vec::new();
+    for target in targets {
+        match bus.last_direct::<Throttle>(streams::THROTTLE, Subject::Throttle(target.clone())).await {
+            Ok(None) => {}
+            Ok(Some(entry)) => {
+                kept.push(ThrottleOrder { target, order: entry.message, given_at: entry.stored_at });
+            }
+            Err(ReadError::Undecodable(error)) => {
+                // The loop that is gone wants no news.
+                let _ = inputs.send(undecodable(error)).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(kept)
+}
+
+fn wall() -> TimestampMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn decoded<C: Message>(entry: KvEntry) -> Stored<C> {
@@ -238,6 +326,12 @@ pub async fn publish(
                     match bus.publish(subject, heartbeat.as_ref()).await {
                         Ok(()) => metrics.heartbeat(),
                         Err(error) => signal_lost(&metrics, "heartbeat", &error),
+                    }
+                    None
+                }
+                Some(Outgoing::Event(event)) => {
+                    if let Err(error) = bus.publish(event.bus_subject(), event.as_ref()).await {
+                        signal_lost(&metrics, "event", &error);
                     }
                     None
                 }

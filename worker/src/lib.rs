@@ -10,18 +10,28 @@
 //! | subscriptions | only with the connection, which ends the loop |
 //! | a read, a join | each answers once; the core's own deadline covers a lost answer |
 //! | HTTP | an error in the log; the worker goes on |
+//! | the load monitor | nothing is searched until it is back (`Unmeasured`) |
 //! | a search thread | the core is told and does not use it again |
 
+pub mod affinity;
 pub mod algorithms;
 pub mod bus;
+pub mod cli;
 pub mod config;
+pub mod group;
 pub mod host;
 pub mod http;
 pub mod idle_class;
+pub mod load;
 pub mod metrics;
+pub mod monitor;
+pub mod pace;
 pub mod report;
 pub mod search;
 pub mod shell;
+pub mod signal;
+pub mod surroundings;
+pub mod veto;
 
 pub use config::{Config, ConfigError, Flags};
 pub use shell::{RunError, Worker, run};

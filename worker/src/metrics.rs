@@ -1,5 +1,6 @@
 //! Every metric of the worker: names with their units, closed labels, one set for each worker of a process.
 
+use bus_schemas::heartbeat::LoadReport;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -39,6 +40,8 @@ pub struct Metrics {
     role_generation: Gauge,
     pool_revision: Gauge,
     node_revision: Gauge,
+    cap_percent: Gauge,
+    load: [Gauge; 4],
     /// Time from the order to stop to the thread's answer.
     pub stop_seconds: Histogram,
 }
@@ -83,6 +86,15 @@ impl Register {
     fn gauge(&self, name: &'static str, about: &'static str) -> Gauge {
         self.0.describe_gauge(KeyName::from(name), Some(Unit::Count), about.into());
         let gauge = self.0.register_gauge(&Self::key(name, None), &Self::METADATA);
+        gauge.set(0.0);
+        gauge
+    }
+
+    fn labelled_gauge(&self, of: &'static str) -> Gauge {
+        let name = "dcmf_worker_load_percent";
+        let about = "Share of the host's processor time, or of the time for memory pressure, in percent.";
+        self.0.describe_gauge(KeyName::from(name), Some(Unit::Count), about.into());
+        let gauge = self.0.register_gauge(&Self::key(name, Some(("of", of))), &Self::METADATA);
         gauge.set(0.0);
         gauge
     }
@@ -147,6 +159,9 @@ impl Metrics {
             role_generation: r.gauge("dcmf_worker_role_generation", "Generation of the role."),
             pool_revision: r
                 .gauge("dcmf_worker_pool_config_revision", "Revision of the pool's configuration."),
+            cap_percent: r
+                .gauge("dcmf_worker_cap_percent", "Share of its time in which each thread may search."),
+            load: ["demand", "search", "steal", "memory-pressure"].map(|of| r.labelled_gauge(of)),
             node_revision: r
                 .gauge("dcmf_worker_node_config_revision", "Revision of the node's configuration."),
             stop_seconds: r.histogram(STOP_SECONDS, "Time from the order to stop to the thread's answer."),
@@ -172,6 +187,15 @@ impl Metrics {
         self.role_generation.set(status.generation as f64);
         self.pool_revision.set(status.pool_revision as f64);
         self.node_revision.set(status.node_revision as f64);
+        self.cap_percent.set(f64::from(status.set_point.cap_percent));
+        if let Some(load) = status.load {
+            let LoadReport { demand_percent, search_percent, steal_percent, memory_pressure_percent, .. } =
+                load;
+            let values = [demand_percent, search_percent, steal_percent, memory_pressure_percent];
+            for (gauge, value) in self.load.iter().zip(values) {
+                gauge.set(f64::from(value));
+            }
+        }
     }
 
     /// Counts what a notice tells.

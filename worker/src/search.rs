@@ -1,20 +1,26 @@
 //! Search threads: each takes one order at a time, searches it in short chunks and looks after each whether to stop.
 
-use crate::{algorithms, idle_class};
+use crate::{
+    algorithms, idle_class,
+    pace::{self, SharedPace},
+};
 use algorithm_api::{Algorithm, Range, Search, Target};
-use bus_schemas::{AlgorithmId, job::WorkUnit};
+use bus_schemas::{AlgorithmId, job::WorkUnit, policy::Priority};
+use nix::time::{ClockId, clock_gettime};
 use std::{
+    fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::mpsc;
 use worker_core::{Input, SearchOrder};
 
-/// How long a chunk should take: a thread stops no later than this after it was told, give or take.
+/// How long a chunk takes at most: a thread stops no later than this after it was told, give or take. Where the rhythm
+/// asks for a rest sooner, it is shorter.
 pub const CHUNK: Duration = Duration::from_millis(2);
 /// Room for what one chunk finds. Chunks are short enough that a quarter of it is expected at most.
 const FINDINGS_PER_CHUNK: usize = 256;
@@ -36,11 +42,28 @@ pub enum StartError {
     Gone,
 }
 
+/// What is done once by each search thread when it begins, for instance to move into a scheduling group.
+pub type Settle = Arc<dyn Fn(u16) + Send + Sync>;
+
+/// The kernel's ids of the threads that live, by which a load monitor finds their clocks.
+pub type ThreadIds = Arc<Mutex<Vec<i32>>>;
+
 /// The threads. Dropped, it lets them end; they are not waited for.
-#[derive(Debug)]
 pub struct SearchPool {
     threads: Vec<Thread>,
     results: mpsc::Sender<Input>,
+    pace: SharedPace,
+    ids: ThreadIds,
+    settle: Settle,
+}
+
+impl fmt::Debug for SearchPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SearchPool")
+            .field("threads", &self.threads)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -52,8 +75,18 @@ struct Thread {
 
 impl SearchPool {
     /// No threads yet; what they find and finish goes to `results`.
-    pub fn new(results: mpsc::Sender<Input>) -> Self {
-        Self { threads: Vec::new(), results }
+    pub fn new(results: mpsc::Sender<Input>, settle: Settle) -> Self {
+        Self { threads: Vec::new(), results, pace: SharedPace::default(), ids: ThreadIds::default(), settle }
+    }
+
+    /// The pace of all threads.
+    pub fn pace(&self) -> &SharedPace {
+        &self.pace
+    }
+
+    /// The kernel's ids of the threads.
+    pub fn ids(&self) -> ThreadIds {
+        Arc::clone(&self.ids)
     }
 
     /// Hands an order to its thread, which is started if need be.
@@ -80,10 +113,19 @@ impl SearchPool {
             stop: Arc::clone(&stop),
             results: self.results.clone(),
             findings: Vec::with_capacity(FINDINGS_PER_CHUNK),
-            pace: Pace::default(),
+            chunk: Chunk::default(),
+            pace: self.pace.clone(),
+            priority: Priority::Idle,
+            worked: Duration::ZERO,
         };
-        let name = format!("search-{}", self.threads.len());
-        let spawned = std::thread::Builder::new().name(name).spawn(move || searcher.run(&incoming));
+        let index = u16::try_from(self.threads.len()).unwrap_or(u16::MAX);
+        let (settle, ids) = (Arc::clone(&self.settle), Arc::clone(&self.ids));
+        let name = format!("search-{index}");
+        let spawned = std::thread::Builder::new().name(name).spawn(move || {
+            let _listed = Listed::new(ids);
+            settle(index);
+            searcher.run(&incoming);
+        });
         if let Err(error) = &spawned {
             tracing::error!(%error, "a search thread cannot be started");
         }
@@ -116,17 +158,42 @@ impl Drop for Farewell {
     }
 }
 
+/// Keeps the calling thread's id among those that live.
+struct Listed(ThreadIds, i32);
+
+impl Listed {
+    fn new(ids: ThreadIds) -> Self {
+        let id = nix::unistd::gettid().as_raw();
+        ids.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        Self(ids, id)
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != self.1);
+    }
+}
+
 struct Searcher {
     stop: Arc<AtomicU64>,
     results: mpsc::Sender<Input>,
     findings: Vec<(u32, [u8; 32])>,
-    pace: Pace,
+    chunk: Chunk,
+    pace: SharedPace,
+    /// The class that the thread is in.
+    priority: Priority,
+    /// Processor time since the last rest.
+    worked: Duration,
 }
 
 impl Searcher {
     /// Until the pool or the receiver of results is gone.
     fn run(mut self, orders: &Receiver<SearchOrder>) {
-        if let Err(error) = idle_class::enter() {
+        if let Err(error) = idle_class::sleep_precisely() {
+            tracing::warn!(%error, "a search thread may rest longer than it should");
+        }
+        if let Err(error) = idle_class::enter(Priority::Idle) {
             tracing::warn!(%error, "a search thread cannot enter the idle class and competes with other programs");
         }
         for order in orders {
@@ -148,30 +215,55 @@ impl Searcher {
             Err(reason) => return refused(reason),
         };
         let job = &order.assignment.job;
-        self.pace.begin(&job.algorithm.id, job.algorithm.version);
+        self.chunk.begin(&job.algorithm.id, job.algorithm.version);
         let target = Target::from_le_bytes(order.assignment.target.to_le_bytes());
         let most = most_positions(&target);
         let nonces = order.unit.nonces;
         let mut range = Range { next: nonces.start, end: nonces.end };
         while !range.is_empty() && self.stop.load(Ordering::Acquire) < number {
-            let began = Instant::now();
+            let pace = self.pace.get();
+            self.rank(pace.priority);
+            let began = thread_time();
             let findings = &mut self.findings;
             let mut sink = |finding: algorithm_api::Finding<'_>| {
                 if let Ok(nonce) = finding.bytes.try_into() {
                     findings.push((u32::from_le_bytes(nonce), finding.hash));
                 }
             };
-            let done = search.search(&mut range, self.pace.budget.min(most), &target, &mut sink);
+            let done = search.search(&mut range, self.chunk.budget.min(most), &target, &mut sink);
             if done == 0 {
                 return refused(format!("{} stopped within its space", algorithm.descriptor().id));
             }
-            self.pace.measure(done, began.elapsed());
+            let took = thread_time().saturating_sub(began);
+            let wanted = CHUNK.min(Duration::from_micros(pace.rhythm.work_us.into()));
+            self.chunk.measure(done, took, wanted);
             for (nonce, hash) in self.findings.drain(..) {
                 self.results.blocking_send(Input::Found { thread, order: number, nonce, hash }).ok()?;
+            }
+            self.worked += took;
+            if let Some(rest) = pace::rest_after(self.worked, pace) {
+                self.worked = Duration::ZERO;
+                pace::rest(rest, || self.stop.load(Ordering::Acquire) >= number);
             }
         }
         Some(Input::UnitEnded { thread, order: number, next: range.next })
     }
+
+    /// Changes the thread's class if another is wanted.
+    fn rank(&mut self, wanted: Priority) {
+        if wanted == self.priority {
+            return;
+        }
+        if let Err(error) = idle_class::enter(wanted) {
+            tracing::warn!(%error, ?wanted, "a search thread cannot change its class and stays as it was");
+        }
+        self.priority = wanted;
+    }
+}
+
+/// Processor time of the calling thread: what it did, not what it waited.
+fn thread_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 type Prepared = (&'static dyn Algorithm, Box<dyn Search>);
@@ -199,18 +291,18 @@ fn most_positions(target: &Target) -> u64 {
 
 /// How many positions make a chunk.
 #[derive(Debug)]
-struct Pace {
+struct Chunk {
     algorithm: Option<(AlgorithmId, u32)>,
     budget: u64,
 }
 
-impl Default for Pace {
+impl Default for Chunk {
     fn default() -> Self {
         Self { algorithm: None, budget: 1 }
     }
 }
 
-impl Pace {
+impl Chunk {
     /// Another algorithm begins with the smallest chunk.
     fn begin(&mut self, id: &AlgorithmId, version: u32) {
         if self.algorithm.as_ref().is_none_or(|(known, v)| known != id || *v != version) {
@@ -218,9 +310,11 @@ impl Pace {
         }
     }
 
-    fn measure(&mut self, done: u64, took: Duration) {
+    fn measure(&mut self, done: u64, took: Duration, wanted: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let fitting = done.saturating_mul(CHUNK.as_nanos() as u64) / nanos;
+        let wanted = u64::try_from(wanted.as_nanos()).unwrap_or(u64::MAX);
+        let fitting =
+            u64::try_from(u128::from(done) * u128::from(wanted) / u128::from(nanos)).unwrap_or(u64::MAX);
         self.budget = fitting.min(self.budget.saturating_mul(MAX_GROWTH)).clamp(1, MAX_BUDGET);
     }
 }

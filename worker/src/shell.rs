@@ -3,18 +3,20 @@
 use crate::{
     algorithms,
     bus::{self, Address, Outgoing},
-    config::Config,
+    config::{Config, ProbeConfig},
     host, http,
     metrics::Metrics,
     report,
     search::SearchPool,
+    surroundings::{SignalFailed, Surroundings},
+    veto,
 };
-use bus_schemas::{SessionId, TimestampMs, id::InvalidId, subject::filter};
+use bus_schemas::{SessionId, TimestampMs, WorkerId, id::InvalidId, subject::filter};
 use nats_adapter::{Bus, BusOptions, ConnectError, Link, LinkState};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
@@ -23,7 +25,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use worker_core::{Effect, Identity, Input, MonotonicMs, Now, Status, WorkerCore};
+use worker_core::{Effect, HostLimits, Identity, Input, MonotonicMs, Now, Status, WorkerCore};
 
 /// Inputs that wait for the loop; who has more waits.
 const INPUT_LIMIT: usize = 1_024;
@@ -53,9 +55,17 @@ pub enum RunError {
     /// An id of the program's own is no id.
     #[error("{0}; this is a defect of the program")]
     Id(#[from] InvalidId),
+    /// The load monitor cannot be started.
+    #[error(
+        "the load monitor cannot be started: {0}; without it nothing is searched: raise the limit of tasks"
+    )]
+    Monitor(std::io::Error),
     /// The login was refused.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The application's signal cannot be followed.
+    #[error(transparent)]
+    Signal(#[from] SignalFailed),
     /// A subscription was refused.
     #[error(transparent)]
     Subscribe(#[from] bus::SubscribeFailed),
@@ -142,6 +152,13 @@ struct Shell {
     bus: Bus,
     address: Address,
     search: SearchPool,
+    surroundings: Surroundings,
+    /// Work and rest in microseconds as the host's own file wants them.
+    rhythm: (Option<u32>, Option<u32>),
+    /// The main application's own signal.
+    signal: (Option<ProbeConfig>, Option<WorkerId>),
+    /// The veto as it was found at the start.
+    veto: Option<String>,
     metrics: Arc<Metrics>,
     status: watch::Sender<Option<Status>>,
     began: Instant,
@@ -164,28 +181,48 @@ impl Shell {
         status: watch::Sender<Option<Status>>,
     ) -> Result<Self, RunError> {
         let algorithms = algorithms::offered()?;
-        let ids = algorithms.iter().map(|(id, _)| id.clone()).collect();
+        let ids = algorithms.iter().map(|offered| offered.id.clone()).collect();
         let capability = host::capability(config.max_threads, ids);
         let address = Address { pool: config.pool.clone(), worker: config.worker.clone() };
         tracing::info!(worker = %config.worker, pool = %config.pool, %session, max_threads = config.max_threads,
             processor = %capability.processor, memory_mib = capability.memory_mib, "worker");
+        let limits = HostLimits {
+            threads: config.max_threads,
+            cap_percent: config.max_cpu_percent,
+            safe_threads: config.safe_threads,
+            ungentle_percent: config.ungentle_percent,
+        };
+        let mut surroundings = Surroundings::new(&config);
+        let veto_file = config.veto_file;
+        // Before anything is searched, and then by the monitor.
+        let veto = veto::Watch::new(veto_file.clone()).reason().map(str::to_owned);
+        let rhythm = (config.work_us, config.rest_us);
+        let signal = (config.probe, config.latency_application);
         let (pool, worker) = (config.pool, config.worker);
         let jitter_seed = rand::random();
-        let core = WorkerCore::new(Identity { pool, worker, session, capability, algorithms, jitter_seed });
+        let core =
+            WorkerCore::new(Identity { pool, worker, session, capability, limits, algorithms, jitter_seed });
         let (inputs, inbox) = mpsc::channel(INPUT_LIMIT);
         let (found, results) = mpsc::channel(RESULT_LIMIT);
         let (outgoing, queue) = mpsc::channel(bus::OUTGOING_LIMIT);
+        let search = SearchPool::new(found, surroundings.settle());
+        let mut tasks = JoinSet::new();
+        surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
             core,
             bus,
             address,
-            search: SearchPool::new(found),
+            search,
+            surroundings,
+            rhythm,
+            signal,
+            veto,
             metrics,
             status,
             began: Instant::now(),
             stopping: BTreeMap::new(),
-            tasks: JoinSet::new(),
+            tasks,
             publisher: tokio::spawn(publish),
             outgoing: Some(outgoing),
             inputs,
@@ -199,6 +236,10 @@ impl Shell {
         let mut link = self.bus.link();
         let mut known = *link.borrow_and_update();
         bus::subscribe(&self.bus, &self.address, &self.inputs, &mut self.tasks).await?;
+        let (probe, application) = std::mem::take(&mut self.signal);
+        self.surroundings.listen(&self.bus, probe, application, &mut self.tasks).await?;
+        let veto = self.veto.take();
+        self.step(Input::Veto(veto));
         let mut input = (known.state == LinkState::Connected).then_some(Input::Connected);
         let mut asked_to_end = false;
         loop {
@@ -245,6 +286,8 @@ impl Shell {
             }
         }
         let status = self.core.status();
+        let hundredths = u32::from(status.search_threads) * u32::from(status.set_point.cap_percent);
+        self.surroundings.hundredths.store(hundredths, Ordering::Relaxed);
         self.metrics.show(&status);
         self.status.send_if_modified(|shown| {
             let changed = shown.as_ref() != Some(&status);
@@ -277,6 +320,17 @@ impl Shell {
                 if !self.send(Outgoing::Share(publication)) {
                     let reason = "too many messages wait for the bus".to_owned();
                     return Some(Input::PublishFailed { id, attempt, reason });
+                }
+            }
+            Effect::SetPace(mut pace) => {
+                pace.rhythm.work_us = self.rhythm.0.unwrap_or(pace.rhythm.work_us);
+                pace.rhythm.rest_us = self.rhythm.1.unwrap_or(pace.rhythm.rest_us);
+                self.search.pace().set(pace);
+            }
+            Effect::PublishEvent(event) => {
+                tracing::info!(event = event.kind(), what = ?event.what, "told");
+                if !self.send(Outgoing::Event(event)) {
+                    self.metrics.signal_lost();
                 }
             }
             Effect::PublishHeartbeat(heartbeat) => {

@@ -10,6 +10,7 @@ use bus_schemas::config::{
     Chain as ChainRules, EmbeddedSource, GetBlockTemplateSource, NodeEndpoint, Payout, PoolConfig,
     SourceConfig,
 };
+use bus_schemas::policy::LoadPolicy;
 use bus_schemas::{AlgorithmId, Blob, ShareBits};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -121,6 +122,8 @@ impl Chain {
     /// The pool's configuration for this chain.
     pub fn pool_config(&self) -> PoolConfig {
         let base = PoolConfig {
+            // All workers of this farm share one machine, and each would make room for the others.
+            load: LoadPolicy::never(),
             active_members: ACTIVE_MEMBERS,
             shares_per_minute: SHARES_PER_MINUTE,
             ..PoolConfig::default()

@@ -17,7 +17,7 @@ use bus_schemas::{
 
 /// Longest time for which a verdict of the schedule is trusted, milliseconds: the wall clock may have been set.
 pub const SCHEDULE_RECHECK_MS: u64 = 30_000;
-/// What is left to the search, percent, where its scheduling group could not be lowered.
+/// What is left to the search, percent, where its scheduling group could not be lowered and the host does not say.
 pub const UNGENTLE_PERCENT: u8 = 10;
 
 /// What the host's own file allows.
@@ -29,12 +29,14 @@ pub struct HostLimits {
     pub cap_percent: u8,
     /// Threads of the safe profile, which holds when nothing was heard for the configuration lease.
     pub safe_threads: u16,
+    /// What is left where the scheduling group could not be lowered, 1 to 100 percent.
+    pub ungentle_percent: u8,
 }
 
 impl HostLimits {
     /// All the time of `threads` threads, and none in silence.
     pub fn open(threads: u16) -> Self {
-        Self { threads, cap_percent: 100, safe_threads: 0 }
+        Self { threads, cap_percent: 100, safe_threads: 0, ungentle_percent: UNGENTLE_PERCENT }
     }
 }
 
@@ -52,12 +54,13 @@ pub(crate) struct Limits {
     pub(crate) governor: Governor,
     throttles: Throttles,
     looked: Option<Looked>,
+    ungentle_percent: u8,
     group: Option<GroupReport>,
 }
 
 impl Limits {
     pub(crate) fn new(host: HostLimits) -> Self {
-        let HostLimits { threads, cap_percent, safe_threads } = host;
+        let HostLimits { threads, cap_percent, safe_threads, ungentle_percent } = host;
         let threads = threads.min(MAX_THREADS);
         Self {
             local: LocalState {
@@ -68,6 +71,7 @@ impl Limits {
             governor: Governor::default(),
             throttles: Throttles::default(),
             looked: None,
+            ungentle_percent: ungentle_percent.clamp(1, 100),
             group: None,
         }
     }
@@ -88,7 +92,7 @@ impl Limits {
 
     /// Tells when what was found is new.
     pub(crate) fn on_group(&mut self, worker: &WorkerId, report: GroupReport) -> Option<EventData> {
-        self.local.group_percent = (!report.gentle).then_some(UNGENTLE_PERCENT);
+        self.local.group_percent = (!report.gentle).then_some(self.ungentle_percent);
         if self.group.as_ref() == Some(&report) {
             return None;
         }

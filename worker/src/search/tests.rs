@@ -20,7 +20,7 @@ fn order(algorithm: &str, number: u64, bits: u8, end: u64) -> SearchOrder {
 
 fn pool() -> (SearchPool, mpsc::Receiver<Input>) {
     let (results, inbox) = mpsc::channel(16);
-    (SearchPool::new(results), inbox)
+    (SearchPool::new(results, Arc::new(|_| ())), inbox)
 }
 
 async fn next(inbox: &mut mpsc::Receiver<Input>) -> Input {
@@ -85,13 +85,15 @@ async fn the_easiest_target_loses_nothing_although_every_hash_is_a_finding() {
 
 #[test]
 fn a_chunk_is_sized_by_time_and_by_what_it_may_find() {
-    let mut pace = Pace::default();
+    let mut chunk = Chunk::default();
     for _ in 0..30 {
-        pace.measure(pace.budget, Duration::from_nanos(pace.budget * 100));
+        chunk.measure(chunk.budget, Duration::from_nanos(chunk.budget * 100), CHUNK);
     }
-    assert_eq!(pace.budget, 20_000, "2 ms at 10 MH/s");
-    pace.measure(20_000, Duration::from_millis(20));
-    assert_eq!(pace.budget, 2_000);
+    assert_eq!(chunk.budget, 20_000, "2 ms at 10 MH/s");
+    chunk.measure(20_000, Duration::from_millis(20), CHUNK);
+    assert_eq!(chunk.budget, 2_000);
+    chunk.measure(2_000, Duration::from_millis(2), CHUNK / 4);
+    assert_eq!(chunk.budget, 500, "a shorter rhythm makes shorter chunks");
     let most = |bits| {
         let target = bus_schemas::Target::from_share_bits(ShareBits::new(bits));
         most_positions(&Target::from_le_bytes(target.to_le_bytes()))

@@ -1,0 +1,105 @@
+//! The pace of the search threads: shared without a lock, read before each chunk, kept by short rests.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use worker_core::{Pace, Rhythm};
+
+use bus_schemas::policy::Priority;
+
+/// Longest rest in one piece, so that a thread that is to stop does so soon.
+const LONGEST_REST: Duration = Duration::from_millis(5);
+/// Bits of one time in the shared word, microseconds: up to sixteen seconds.
+const TIME_BITS: u32 = 24;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+
+/// The pace of all threads, as one word.
+#[derive(Debug, Clone)]
+pub struct SharedPace(Arc<AtomicU64>);
+
+impl Default for SharedPace {
+    fn default() -> Self {
+        let rhythm = Rhythm { work_us: 1_000, rest_us: 0 };
+        let shared = Self(Arc::default());
+        shared.set(Pace { cap_percent: 100, priority: Priority::Idle, rhythm });
+        shared
+    }
+}
+
+impl SharedPace {
+    /// From the next chunk on.
+    pub fn set(&self, pace: Pace) {
+        let Pace { cap_percent, priority, rhythm } = pace;
+        let time = |us: u32| u64::from(us).min(TIME_MASK);
+        let background = u64::from(priority == Priority::Background);
+        let word = u64::from(cap_percent.clamp(1, 100))
+            | background << 8
+            | time(rhythm.work_us.max(1)) << 16
+            | time(rhythm.rest_us) << (16 + TIME_BITS);
+        self.0.store(word, Ordering::Relaxed);
+    }
+
+    /// The pace now.
+    pub fn get(&self) -> Pace {
+        let word = self.0.load(Ordering::Relaxed);
+        let time = |shift: u32| u32::try_from(word >> shift & TIME_MASK).unwrap_or(u32::MAX);
+        Pace {
+            cap_percent: (word & 0xff) as u8,
+            priority: if word >> 8 & 1 == 1 { Priority::Background } else { Priority::Idle },
+            rhythm: Rhythm { work_us: time(16), rest_us: time(16 + TIME_BITS) },
+        }
+    }
+}
+
+/// How long to rest after `worked`, and `None` while there is no need to.
+pub fn rest_after(worked: Duration, pace: Pace) -> Option<Duration> {
+    let work = Duration::from_micros(pace.rhythm.work_us.into());
+    if worked < work {
+        return None;
+    }
+    let cap = u32::from(pace.cap_percent.clamp(1, 100));
+    let for_cap = worked.saturating_mul(100 - cap) / cap;
+    let rest = for_cap.max(Duration::from_micros(pace.rhythm.rest_us.into()));
+    (!rest.is_zero()).then_some(rest)
+}
+
+/// Rests, in pieces that are short enough to notice `stopped`.
+pub fn rest(mut left: Duration, stopped: impl Fn() -> bool) {
+    while !left.is_zero() && !stopped() {
+        let piece = left.min(LONGEST_REST);
+        std::thread::sleep(piece);
+        left -= piece;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(cap_percent: u8, work_us: u32, rest_us: u32) -> Pace {
+        Pace { cap_percent, priority: Priority::Background, rhythm: Rhythm { work_us, rest_us } }
+    }
+
+    #[test]
+    fn every_pace_is_read_as_it_was_set() {
+        let shared = SharedPace::default();
+        for wanted in [pace(1, 1, 0), pace(100, 500, 20), pace(37, 16_000_000, 16_000_000)] {
+            shared.set(wanted);
+            assert_eq!(shared.get(), wanted);
+        }
+    }
+
+    #[test]
+    fn rests_keep_the_rhythm_and_the_cap() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest_after(Duration::from_micros(999), pace(100, 1_000, 20)), None);
+        assert_eq!(rest_after(ms(1), pace(100, 1_000, 20)), Some(Duration::from_micros(20)));
+        assert_eq!(rest_after(ms(1), pace(100, 1_000, 0)), None);
+        assert_eq!(rest_after(ms(2), pace(50, 1_000, 20)), Some(ms(2)));
+        assert_eq!(rest_after(ms(1), pace(1, 1_000, 20)), Some(ms(99)));
+    }
+}
