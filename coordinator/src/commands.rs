@@ -1,5 +1,9 @@
 //! Commands: what needs the core's view is taken in the loop, the rest is asked of JetStream by a task for each call.
 
+mod duty;
+mod foresee;
+mod throttle;
+
 use crate::metrics::Metrics;
 use bus_schemas::{
     Message, PoolId,
@@ -10,14 +14,16 @@ use bus_schemas::{
     config::{Checked, ConfigKey, InvalidConfig, NodeConfig, PoolConfig, parse_strict},
     job::Job,
     member::{Member, Standing},
+    policy::FarmConfig,
     subject::Subject,
+    throttle::Throttles,
 };
-use coordinator_core::Coordinator;
+use coordinator_core::{Coordinator, foresight::MemberFacts};
 use nats_adapter::{Bus, Call, KvError, WatchEvent, streams};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Every command: entity and verb.
-pub(crate) const COMMANDS: [(&str, &str); 11] = [
+pub(crate) const COMMANDS: [(&str, &str); 19] = [
     ("pool", "put"),
     ("pool", "get"),
     ("pool", "list"),
@@ -27,7 +33,15 @@ pub(crate) const COMMANDS: [(&str, &str); 11] = [
     ("node", "put"),
     ("node", "get"),
     ("node", "list"),
+    ("node", "drain"),
+    ("node", "undrain"),
+    ("node", "explain"),
+    ("pool", "preview"),
     ("job", "show"),
+    ("throttle", "put"),
+    ("throttle", "list"),
+    ("farm", "halt"),
+    ("farm", "resume"),
     ("farm", "status"),
 ];
 
@@ -38,11 +52,15 @@ pub(crate) const MAX_CALLS: usize = 64;
 pub(crate) struct Snapshot {
     farm: FarmStatus,
     nodes: BTreeMap<bus_schemas::WorkerId, NodeView>,
+    halt: Option<FarmConfig>,
+    throttles: Throttles,
+    /// Of the pools that are owned here; only for commands that look ahead.
+    facts: Vec<MemberFacts>,
 }
 
 impl Snapshot {
     /// Costs one pass over the pools and all members.
-    pub(crate) fn take(core: &Coordinator) -> Self {
+    pub(crate) fn take(core: &Coordinator, command: (&str, &str)) -> Self {
         let farm = core.farm_status(env!("CARGO_PKG_VERSION"), |_| None);
         let mut nodes = BTreeMap::new();
         for (id, revision, config) in core.registry().nodes() {
@@ -52,7 +70,11 @@ impl Snapshot {
         for (id, membership) in core.memberships() {
             place(&mut nodes, id, membership);
         }
-        Self { farm, nodes }
+        let looks_ahead = matches!(command, ("node", "explain") | ("pool", "preview"));
+        let facts = if looks_ahead { core.facts().collect() } else { Vec::new() };
+        let wants_orders = looks_ahead || command.0 == "throttle";
+        let throttles = if wants_orders { core.throttles().clone() } else { Throttles::default() };
+        Self { farm, nodes, halt: core.registry().farm().cloned(), throttles, facts }
     }
 }
 
@@ -90,6 +112,14 @@ pub(crate) async fn answer(bus: Bus, call: Call, snapshot: Snapshot, metrics: Ar
         ("node", "list") => {
             Ok(NodeList { nodes: commands.nodes().await.into_values().collect() }).and_then(encoded)
         }
+        ("node", "drain") => commands.node_set_drained(&call, true).await.and_then(encoded),
+        ("node", "undrain") => commands.node_set_drained(&call, false).await.and_then(encoded),
+        ("node", "explain") => commands.node_explain(&call).await.and_then(encoded),
+        ("pool", "preview") => commands.pool_preview(&call).await.and_then(encoded),
+        ("throttle", "put") => commands.throttle_put(&call).await.and_then(encoded),
+        ("throttle", "list") => Ok(commands.throttle_list()).and_then(encoded),
+        ("farm", "halt") => commands.farm_set_halted(&call, true).await.and_then(encoded),
+        ("farm", "resume") => commands.farm_set_halted(&call, false).await.and_then(encoded),
         ("job", "show") => commands.job_show(&call).await.and_then(encoded),
         _ => Ok(commands.farm().await).and_then(encoded),
     };
@@ -233,22 +263,6 @@ impl Commands {
             Some(revision) => kv.update(key, json.into(), revision).await,
         };
         written.map(|revision| Revision { revision }).map_err(|e| conflict(key, e))
-    }
-
-    async fn pool_set_paused(&self, call: &Call, paused: bool) -> Result<Revision, CommandError> {
-        let PoolRequest { pool, reason, .. } = call.decode()?;
-        let key = ConfigKey::Pool(pool.clone());
-        let kv = self.bus.kv(streams::CONFIG);
-        let entry = kv.get(&key).await.map_err(bus_error)?.ok_or_else(|| unknown_pool(&pool))?;
-        // What a person wrote stays as it is but for this one key.
-        let mut config: serde_json::Value = serde_json::from_slice(&entry.value).map_err(|e| {
-            CommandError::new(ErrorCode::InvalidConfig, format!("{key} in the bucket is not JSON: {e}"))
-        })?;
-        if let Some(object) = config.as_object_mut() {
-            object.insert("paused".to_owned(), paused.into());
-        }
-        tracing::info!(%pool, paused, reason, "a pool is paused or resumed");
-        self.put::<PoolConfig>(&key, &config, Some(entry.revision)).await
     }
 
     async fn pool_delete(&self, call: &Call) -> Result<Revision, CommandError> {

@@ -1,6 +1,7 @@
 //! Every metric of the coordinator: names with their units, closed label sets, one place.
 
 use bus_schemas::{PoolId, command::PoolStatus, event::EventData, share::ShareRefusal};
+use coordinator_core::PoolCapacity;
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit,
 };
@@ -23,10 +24,15 @@ const MEMBERS: &str = "dcmf_coordinator_members";
 const OWNED: &str = "dcmf_coordinator_pool_owned";
 const EPOCH: &str = "dcmf_coordinator_pool_epoch";
 const HASH_RATE: &str = "dcmf_coordinator_pool_hashes_per_second";
+const CAPACITY: &str = "dcmf_coordinator_pool_capacity_percent";
+const WANTED: &str = "dcmf_coordinator_pool_wanted_capacity_percent";
+const THROTTLES: &str = "dcmf_coordinator_throttles_live";
+/// What is set and not counted.
+const GAUGES: [&str; 7] = [MEMBERS, OWNED, EPOCH, HASH_RATE, CAPACITY, WANTED, THROTTLES];
 const OVERLOADS: &str = "dcmf_coordinator_overloads_total";
 
 /// Name, unit and meaning of each metric.
-pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 15] = [
+pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 18] = [
     (SHARES, None, "Shares accounted in the ledger, by pool and outcome"),
     (SHARE_WORK, None, "Work credited, in expected hashes, by pool"),
     (JUDGEMENT, Some(Unit::Seconds), "Time to judge one batch of shares"),
@@ -41,6 +47,13 @@ pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 15] = [
     (OWNED, None, "1 while this coordinator owns the pool"),
     (EPOCH, None, "Epoch under which the pool is owned"),
     (HASH_RATE, None, "Sum of what active members report, by pool"),
+    (CAPACITY, Some(Unit::Percent), "What the active members have, 100 for each whole one, by pool"),
+    (
+        WANTED,
+        Some(Unit::Percent),
+        "What they are wanted to have before backups step in; 0 where it is not judged",
+    ),
+    (THROTTLES, None, "Throttle orders that live"),
     (OVERLOADS, None, "Times that a pool was given up because a queue was full"),
 ];
 
@@ -65,7 +78,7 @@ impl Metrics {
             let (name, about) = (KeyName::from_const_str(name), SharedString::const_str(about));
             match name.as_str() {
                 JUDGEMENT => recorder.describe_histogram(name, unit, about),
-                MEMBERS | OWNED | EPOCH | HASH_RATE => recorder.describe_gauge(name, unit, about),
+                gauge if GAUGES.contains(&gauge) => recorder.describe_gauge(name, unit, about),
                 _ => recorder.describe_counter(name, unit, about),
             }
         }
@@ -134,6 +147,16 @@ impl Metrics {
         self.gauge(HASH_RATE, vec![label]).set(status.hash_rate.0 as f64);
     }
 
+    pub(crate) fn capacity(&self, pool: &PoolId, capacity: Option<PoolCapacity>) {
+        let (percent, wanted) = capacity.map_or((0, 0), |c| (c.percent, c.wanted));
+        self.gauge(CAPACITY, vec![pool_label(pool)]).set(percent);
+        self.gauge(WANTED, vec![pool_label(pool)]).set(wanted);
+    }
+
+    pub(crate) fn throttles(&self, live: usize) {
+        self.gauge(THROTTLES, Vec::new()).set(live as f64);
+    }
+
     pub(crate) fn command(&self, outcome: &'static str) {
         self.counter(COMMANDS, vec![Label::from_static_parts("outcome", outcome)]).increment(1);
     }
@@ -158,8 +181,10 @@ mod tests {
     #[test]
     fn every_name_says_its_unit_or_that_it_counts() {
         for (name, ..) in CATALOGUE {
-            let gauge = [MEMBERS, OWNED, EPOCH, HASH_RATE].contains(&name);
-            assert!(gauge || name.ends_with("_total") || name.ends_with("_seconds"), "{name}");
+            assert!(
+                GAUGES.contains(&name) || name.ends_with("_total") || name.ends_with("_seconds"),
+                "{name}"
+            );
         }
     }
 

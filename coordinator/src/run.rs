@@ -10,6 +10,7 @@ use crate::{
     metrics::Metrics,
     pool::{Context, OwnedPool},
     recovery::{self, Positions},
+    throttles,
 };
 use bus_schemas::{
     PoolId, TimestampMs,
@@ -56,6 +57,9 @@ pub enum RunError {
     /// The configuration cannot be watched.
     #[error("cannot watch the configuration: {0}")]
     Configuration(#[from] nats_adapter::KvError),
+    /// The throttle orders cannot be read.
+    #[error("cannot read throttle orders: {0}")]
+    Throttles(#[from] nats_adapter::ReplayError),
     /// The commands cannot be served.
     #[error("cannot serve commands: {0}")]
     Commands(#[from] nats_adapter::ServiceError),
@@ -121,6 +125,7 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
     let judges = Judges::start(config.judge_threads, &inputs, &metrics)
         .map_err(|source| RunError::Start { what: "judging threads", source })?;
     configuration::watch(&bus, inputs.clone(), &mut tasks).await?;
+    throttles::watch(&bus, inputs.clone(), &mut tasks).await?;
     let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &COMMANDS).await?;
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
     let mut shell = Shell::new(&config, bus, metrics, judges, inputs);
@@ -147,7 +152,7 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
             // The loop never waits for an answer: with all permits taken, calls wait in the connection's queue.
             Some(call) = service.next(), if calls.available_permits() > 0 => {
                 let Ok(permit) = calls.clone().try_acquire_owned() else { continue };
-                let snapshot = Snapshot::take(&shell.core);
+                let snapshot = Snapshot::take(&shell.core, call.command());
                 let answer = commands::answer(shell.bus.clone(), call, snapshot, shell.metrics.clone());
                 tokio::spawn(async move { answer.await; drop(permit) });
             }
@@ -302,6 +307,8 @@ impl Shell {
             }
             Effect::PublishStatus(pool, status) => {
                 self.metrics.status(&pool, &status);
+                self.metrics.capacity(&pool, self.core.capacity(&pool));
+                self.metrics.throttles(self.core.throttles().live(self.clock.now().wall).count());
                 // A state that does not fit is replaced by the next one in a second.
                 let _ = self.statuses.try_send((pool, status));
             }
