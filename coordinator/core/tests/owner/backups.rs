@@ -122,6 +122,19 @@ fn a_schedule_that_stops_the_whole_pool_or_a_pause_brings_no_backup() {
 }
 
 #[test]
+fn a_schedule_that_halves_the_whole_pool_brings_no_backup() {
+    let half = "5".repeat(24);
+    let days =
+        ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].map(|day| format!("{day:?}:{half:?}")).join(",");
+    let config = format!(
+        r#"{{"active_members":2,"schedule":{{"weekly":{{{days}}}}},"backup":{{"activate_after_ms":5000}}}}"#
+    );
+    let mut farm = farm(&config);
+    live(&mut farm, 20, [50; 4]);
+    assert_eq!(active(&farm), [1, 2]);
+}
+
+#[test]
 fn a_throttle_order_for_one_worker_brings_a_backup_and_its_end_sends_it_back() {
     let mut farm = farm(TWO);
     farm.throttle("worker.w3", 0, 100);

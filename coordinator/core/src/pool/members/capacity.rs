@@ -1,5 +1,6 @@
-//! How much of a whole member each one is. A whole member does all that the policies of pool, label and node and its
-//! host's own file allow; schedules, throttle orders, load and the scheduling group leave a part of it.
+//! How much of a whole member each one is. A whole member does all that the policies of pool, label and node, the pool's
+//! schedule and its host's own file allow: where the operator wants less, nobody is to step in. What the node's own
+//! schedule, throttle orders, load and the scheduling group leave is a part of it.
 
 use super::{Entry, Members, Terms};
 use crate::time::Now;
@@ -69,23 +70,24 @@ impl Capacity {
     }
 }
 
+/// The part that a member has of what it is to have; all of it where that is nothing.
 fn percent(part: u32, whole: u32) -> u16 {
     if whole == 0 {
-        return 0;
+        return WHOLE_PERCENT;
     }
     let percent = u64::from(part) * u64::from(WHOLE_PERCENT) / u64::from(whole);
     u16::try_from(percent).unwrap_or(WHOLE_PERCENT).min(WHOLE_PERCENT)
 }
 
 /// Hundredths of threads that the worker would have as a whole member.
-fn whole(local: &LocalState, worker: &WorkerId, terms: Terms<'_>) -> u32 {
+fn whole(local: &LocalState, worker: &WorkerId, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) -> u32 {
     let local = LocalState { load: None, group_percent: None, vetoed: false, ..local.clone() };
     let input = SetPointInput {
         farm: None,
         pool: Some(terms.config),
         node: terms.world.node(worker),
         role: Some((Role::Active, Standing::Present)),
-        schedule: None,
+        schedule: verdicts.of(terms.config, None, worker, now.wall),
         throttle: None,
         local: &local,
         lease_expired: false,
@@ -117,7 +119,7 @@ fn measured(entry: &Entry, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) 
         return WHOLE_PERCENT;
     }
     let local = entry.local_state();
-    let whole = whole(&local, &entry.member.worker, terms);
+    let whole = whole(&local, &entry.member.worker, verdicts, terms, now);
     // A heartbeat from before the order reached the worker says nothing about what it does now.
     let before = |reason| matches!(reason, Reason::Backup | Reason::NoRole | Reason::NoConfiguration);
     let young = now.mono.since(entry.role_since) < terms.lost_after_ms();
