@@ -308,8 +308,8 @@ fn coordinator(folder: &RunFolder, server: &NatsServer, chain: &Chain) -> Result
 
 fn worker(folder: &RunFolder, server: &NatsServer, name: &str) -> Result<Launch, FarmError> {
     let text = format!(
-        "worker = \"{name}\"\npool = \"{POOL}\"\nservers = [\"{}\"]\nmax_threads = 1\nungentle_percent = 100\npin = false\n\
-         http = \"127.0.0.1:0\"\n",
+        "worker = \"{name}\"\npool = \"{POOL}\"\nservers = [\"{}\"]\nmax_threads = 1\nhttp = \"127.0.0.1:0\"\n\
+         # All workers of this farm share one machine.\npin = false\ngroup = \"none\"\nungentle_percent = 100\n",
         server.url()
     );
     let file = host_file(folder, &format!("{name}.toml"), &text)?;

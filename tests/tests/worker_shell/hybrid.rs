@@ -11,7 +11,7 @@ use bus_schemas::{
     subject::{Subject, filter},
     throttle::{Throttle, ThrottleTarget},
 };
-use nats_adapter::{Subscription, streams};
+use nats_adapter::{Expect, RawSubscription, streams};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The bound of the kill switch.
@@ -32,10 +32,10 @@ fn order(cap_percent: u8, ttl_seconds: u32) -> Throttle {
     Throttle { cap_percent, threads: None, ttl_seconds, reason, source }
 }
 
-async fn event(events: &mut Subscription<Event>, what: &str, wanted: impl Fn(&EventData) -> bool) -> Event {
+async fn event(events: &mut RawSubscription, what: &str, wanted: impl Fn(&EventData) -> bool) -> Event {
     let next = async {
         loop {
-            let event = events.next().await.unwrap().unwrap().message;
+            let event = Event::decode(&events.next().await.unwrap().payload).unwrap();
             if wanted(&event.what) {
                 return event;
             }
@@ -89,8 +89,8 @@ async fn a_throttle_order_that_the_bus_keeps_holds_for_a_worker_that_starts() {
     let mut stage = Stage::start(40).await;
     stage.put_pool(one_thread()).await;
     stage.publish_job(&crate::stage::job(1, 1, "sha256d")).await;
-    let subject = Subject::Throttle(ThrottleTarget::Farm).to_string();
-    stage.bus.publish_bytes_stored(subject, order(25, 600).encode().unwrap().into(), None, nats_adapter::Expect::None).await.unwrap();
+    let subject = Subject::Throttle(ThrottleTarget::Farm);
+    stage.bus.publish_stored(subject, &order(25, 600), None, Expect::None).await.unwrap();
     let worker = stage.worker().await;
     stage.admit(bus_schemas::member::Role::Active).await;
     let first = stage.heartbeat("mining", |h| h.set_point.enabled()).await;
@@ -101,7 +101,7 @@ async fn a_throttle_order_that_the_bus_keeps_holds_for_a_worker_that_starts() {
 #[tokio::test]
 async fn the_veto_file_stops_the_search_and_nothing_but_its_removal_lifts_that() {
     let (mut stage, worker) = Stage::mining(40, "sha256d").await;
-    let mut events = stage.bus.subscribe::<Event>(filter::events()).await.unwrap();
+    let mut events = stage.bus.subscribe_bytes(filter::events()).await.unwrap();
     stage.heartbeat("mining", |h| h.set_point.enabled()).await;
     worker::veto::put(&stage.veto, "backup runs").unwrap();
     stage.heartbeat("the veto", |h| h.set_point.reason == Reason::LocalVeto && !h.set_point.enabled()).await;

@@ -5,31 +5,13 @@ mod hybrid;
 mod stage;
 
 use bus_schemas::{
-    AlgorithmId, Hash32, PoolId, ShareBits, Target, TimestampMs, WorkerId,
-    blob::Blob,
-    config::{ConfigKey, NodeConfig, PoolConfig},
-    heartbeat::Heartbeat,
-    job::{AlgorithmRef, Job, WorkUnit},
-    member::{DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
-    policy::LoadPolicy,
-    set_point::Reason,
-    share::{Finding, HeaderFinding, Share},
-    subject::{Subject, filter},
-    work::{HeaderWork, SearchMode},
+    ShareBits, Target, config::ConfigKey, config::NodeConfig, config::PoolConfig, job::WorkUnit,
+    member::Member, member::Role, set_point::Reason, share::Share, subject::Subject, subject::filter,
 };
-use nats_adapter::{Action, Bus, BusOptions, Delivered, Expect, Requests, Subscription, ensure, streams};
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
-use system_tests::{
-    folder::RunFolder,
-    nats_server::{NatsOptions, NatsServer},
-    parts::repository,
-    wait,
-};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use worker::{Config, RunError, Worker};
-
+use nats_adapter::streams;
 use stage::*;
+use std::collections::BTreeSet;
+use system_tests::wait;
 
 #[tokio::test]
 async fn a_worker_joins_and_its_shares_verify_with_both_algorithms() {
@@ -87,6 +69,7 @@ async fn no_share_is_lost_or_doubled_when_the_server_is_killed_and_comes_back() 
 async fn a_new_job_replaces_the_old_one_and_the_time_to_stop_is_measured() {
     const JOBS: u64 = 40;
     let (mut stage, worker) = Stage::mining(16, "sha256d").await;
+    stage.heartbeat("the first job", |h| h.job.is_some()).await;
     for sequence in 2..=JOBS {
         let job = job(sequence, 1, "sha256d");
         stage.publish_job(&job).await;

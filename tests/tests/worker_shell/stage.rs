@@ -3,18 +3,17 @@
 use bus_schemas::{
     AlgorithmId, Hash32, PoolId, ShareBits, Target, TimestampMs, WorkerId,
     blob::Blob,
-    config::{ConfigKey, NodeConfig, PoolConfig},
+    config::{ConfigKey, PoolConfig},
     heartbeat::Heartbeat,
     job::{AlgorithmRef, Job, WorkUnit},
     member::{DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
     policy::LoadPolicy,
-    set_point::Reason,
     share::{Finding, HeaderFinding, Share},
     subject::{Subject, filter},
     work::{HeaderWork, SearchMode},
 };
 use nats_adapter::{Action, Bus, BusOptions, Delivered, Expect, Requests, Subscription, ensure, streams};
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use system_tests::{
     folder::RunFolder,
     nats_server::{NatsOptions, NatsServer},
@@ -23,7 +22,7 @@ use system_tests::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use worker::{Config, RunError, Worker};
+use worker::{Config, RunError, Worker, group::Choice};
 
 /// Longest wait for anything that should happen soon.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -117,6 +116,8 @@ impl Stage {
             veto_file: self.veto.clone(),
             ungentle_percent: 100,
             pin: false,
+            // Beside other tests and their programs an idle group would search next to nothing.
+            group: Choice::None,
             ..Config::new(name(), pool())
         };
         let worker = Worker::bind(config).await.unwrap();
@@ -253,4 +254,3 @@ pub fn assert_valid(share: &Share, job: &Job, member: &Member) {
     let hash = algorithm.verify(&header, &finding.nonce.to_le_bytes()).unwrap();
     assert!(Target::from_share_bits(share.bits).is_met_by(&hash), "{share:?}");
 }
-
