@@ -200,10 +200,12 @@ async fn of_three_active_workers_two_are_killed_and_both_backups_mine_and_the_re
             Seen::Event(EventData::WorkerLost { worker, .. }) => {
                 lost.entry(worker).or_insert_with(Instant::now);
             }
-            Seen::Alive(worker, heartbeat) if ["w4", "w5"].contains(&worker.as_str()) => {
-                if heartbeat.set_point.enabled() && heartbeat.hashes_total > 0 {
-                    mining.entry(worker).or_insert_with(Instant::now);
-                }
+            Seen::Alive(worker, heartbeat)
+                if ["w4", "w5"].contains(&worker.as_str())
+                    && heartbeat.set_point.enabled()
+                    && heartbeat.hashes_total > 0 =>
+            {
+                mining.entry(worker).or_insert_with(Instant::now);
             }
             _ => {}
         }
