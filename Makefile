@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-knots lint parts deny bench-share fuzz clean
+.PHONY: help run test test-knots lint parts deny bench-share bench-idle fuzz clean
 
 # One place each for what a person may choose:  make run CHAIN=litecoin FOR=60s
 CHAIN ?= embedded
 FOR ?=
 QUICK ?=
+ONLY ?=
 FUZZ_TARGET ?=
 FUZZ_SECONDS ?= 60
 
@@ -54,6 +55,11 @@ deny: ## check licences, sources, duplicates and advisories (fetches the advisor
 bench-share: ## shares judged and credited a second (QUICK=1 for a rough answer)
 	@$(install) nats-server
 	cargo run --release --package dcmf-system-tests --bin bench-share -- $(if $(QUICK),--quick)
+
+bench-idle: ## what the main application notices of mining (QUICK=1: rough; ONLY="--load 33 --mode worker")
+	@$(install) nats-server nginx
+	cargo build --release --workspace --bins
+	cargo run --release --quiet --package dcmf-system-tests --bin bench-idle -- $(if $(QUICK),--quick) $(ONLY)
 
 fuzz: ## fuzz the decoders of the bus (nightly Rust and cargo-fuzz; FUZZ_TARGET=, FUZZ_SECONDS=)
 	cd bus-schemas && for target in $(or $(FUZZ_TARGET),$$(cargo +nightly fuzz list)); do \

@@ -17,6 +17,8 @@ pub enum Part {
     Litecoind,
     /// A second Bitcoin node; installed by `make test-knots` only.
     BitcoinKnots,
+    /// A web server; installed by `make bench-idle` only.
+    Nginx,
 }
 
 /// A component that is not installed.
@@ -47,13 +49,18 @@ impl Part {
             Self::Btcd => "btcd",
             Self::Litecoind => "litecoind",
             Self::BitcoinKnots => "bitcoind",
+            Self::Nginx => "nginx",
         }
     }
 
     /// The program to start, or what to do to get it.
     pub fn locate(self) -> Result<PathBuf, PartMissing> {
         let path = repository().join(".parts/bin").join(self.program());
-        let target = if self == Self::BitcoinKnots { "test-knots" } else { "parts" };
+        let target = match self {
+            Self::BitcoinKnots => "test-knots",
+            Self::Nginx => "bench-idle",
+            Self::NatsServer | Self::NatsCli | Self::Btcd | Self::Litecoind => "parts",
+        };
         if path.is_file() { Ok(path) } else { Err(PartMissing { program: self.program(), path, target }) }
     }
 }

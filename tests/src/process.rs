@@ -1,7 +1,7 @@
 //! Child processes that cannot outlive whoever started them.
 
 use crate::wait;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -69,6 +69,7 @@ pub struct Launch {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
+    own_session: bool,
     log: PathBuf,
 }
 
@@ -83,6 +84,7 @@ impl Launch {
             arguments: Vec::new(),
             environment: Vec::new(),
             folder: None,
+            own_session: false,
             log,
         }
     }
@@ -105,6 +107,13 @@ impl Launch {
         self
     }
 
+    /// Gives it a session of its own, as a service has: where the kernel groups by session (autogroup), it is then
+    /// scheduled apart from whoever starts it.
+    pub fn own_session(mut self) -> Self {
+        self.own_session = true;
+        self
+    }
+
     /// Starts it.
     pub fn start(&self) -> Result<Process, ProcessError> {
         let start =
@@ -115,10 +124,16 @@ impl Launch {
         let log = File::options().create(true).append(true).open(&self.log).map_err(start)?;
         // setpriv (util-linux) asks the kernel for SIGKILL when the parent is gone, then becomes the program itself.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.arguments);
+        command.args(["--pdeathsig", "KILL", "--"]);
+        if self.own_session {
+            // setsid (util-linux) must not be a group's leader yet, and makes itself the leader of a new group.
+            command.arg("setsid");
+        } else {
+            command.process_group(0);
+        }
+        command.arg(&self.program).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stderr(log.try_clone().map_err(start)?).stdout(log);
-        command.process_group(0);
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
@@ -192,8 +207,11 @@ impl Process {
         if self.ended()?.is_some() {
             return Ok(());
         }
-        let group = Pid::from_raw(self.child.id().cast_signed());
-        match killpg(group, signal) {
+        let leader = Pid::from_raw(self.child.id().cast_signed());
+        // ESRCH: it has not made its own group yet.
+        match killpg(leader, signal).or_else(|error| {
+            if error == nix::errno::Errno::ESRCH { kill(leader, signal) } else { Err(error) }
+        }) {
             // ESRCH: gone since the look above.
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
             Err(error) => Err(self.watch_error(error.into())),
@@ -270,4 +288,24 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     let orders = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).clone();
     orders.send((command, answer)).map_err(|_| gone())?;
     outcome.recv().map_err(|_| gone())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::getsid;
+
+    #[tokio::test]
+    async fn a_process_with_a_session_of_its_own_is_killed_whether_it_has_made_it_yet_or_not() {
+        let logs = tempfile::tempdir().unwrap();
+        let launch = Launch::new("sleeper", "/bin/sleep", logs.path()).args(["600"]).own_session();
+        let killed = |process: &mut Process| process.kill9().unwrap().code();
+        assert_eq!(killed(&mut launch.start().unwrap()), None);
+
+        let mut process = launch.start().unwrap();
+        let id = Pid::from_raw(process.id().cast_signed());
+        let own = async || getsid(Some(id)).is_ok_and(|session| session == id).then_some(());
+        process.ready(Duration::from_secs(10), "have its session", own).await.unwrap();
+        assert_eq!(killed(&mut process), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! Benchmarks: what was measured, as a table for people and as JSON for programs, both from the same figures.
 
+pub mod idle;
 pub mod share;
 
 use crate::parts::repository;
@@ -87,6 +88,16 @@ fn host() -> Host {
     }
 }
 
+fn case(figure: &Figure) -> String {
+    let pairs = figure.case.iter().map(|(k, v)| format!("{k}={}", v.to_string().trim_matches('"')));
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+/// Three digits after the point while they say something.
+fn rounded(value: f64) -> String {
+    if value.abs() < 1_000.0 { format!("{value:.3}") } else { format!("{value:.0}") }
+}
+
 /// Prints the table and writes `target/bench/<bench>.json`; returns the file.
 pub fn publish(bench: &str, figures: &[Figure]) -> io::Result<PathBuf> {
     let report = Report { bench, commit: output("git", &["rev-parse", "HEAD"]), host: host(), figures };
@@ -94,17 +105,21 @@ pub fn publish(bench: &str, figures: &[Figure]) -> io::Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{bench}.json"));
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;
+    let cases: Vec<String> = figures.iter().map(case).collect();
+    let width = cases.iter().map(String::len).max().unwrap_or_default().max("case".len());
     let mut table = format!(
-        "{:<24} {:<44} {:>14} {:>14} {:>14}  {}\n",
+        "{:<24} {:<width$} {:>14} {:>14} {:>14}  {}\n",
         "figure", "case", "low", "median", "high", "unit"
     );
-    for f in figures {
-        let case: Vec<_> =
-            f.case.iter().map(|(k, v)| format!("{k}={}", v.to_string().trim_matches('"'))).collect();
-        let (case, goal) = (case.join(" "), f.goal.map_or_else(String::new, |g| format!(" (goal {g})")));
+    for (f, case) in figures.iter().zip(&cases) {
+        let goal = f.goal.map_or_else(String::new, |g| format!(" (goal {g})"));
         table += &format!(
-            "{:<24} {case:<44} {:>14.0} {:>14.0} {:>14.0}  {}{goal}\n",
-            f.name, f.low, f.value, f.high, f.unit
+            "{:<24} {case:<width$} {:>14} {:>14} {:>14}  {}{goal}\n",
+            f.name,
+            rounded(f.low),
+            rounded(f.value),
+            rounded(f.high),
+            f.unit
         );
     }
     io::Write::write_all(&mut io::stdout(), table.as_bytes())?;
