@@ -9,8 +9,8 @@ use system_tests::farm::{Farm, FarmPlan, WORKERS, programs};
 use system_tests::folder::RunFolder;
 use system_tests::parts::{Part, repository};
 use system_tests::wait;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdout, Command};
 
 /// Longest wait for what a command should show.
 const SOON: Duration = Duration::from_secs(45);
@@ -80,49 +80,37 @@ fn start(farm: &Farm, command: &str) -> Child {
     let path: OsString =
         std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&path))).unwrap();
     Command::new("/bin/bash")
-        .args(["-c", &format!("exec {command}")])
+        // Both outputs in one pipe, in the order in which the program wrote them.
+        .args(["-c", &format!("exec 2>&1; exec {command}")])
         .env("PATH", path)
         .env("HOME", farm.folder.path())
         .env("NATS_URL", farm.server.url())
         .current_dir(repository())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap()
 }
 
-/// Both outputs as they come.
+/// What a command shows, as it comes.
 struct Output {
     shown: String,
-    streams: Vec<Box<dyn AsyncRead + Unpin + Send>>,
+    stream: ChildStdout,
 }
 
 impl Output {
     fn of(child: &mut Child) -> Self {
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        Self { shown: String::new(), streams: vec![Box::new(out), Box::new(err)] }
+        Self { shown: String::new(), stream: child.stdout.take().unwrap() }
     }
 
     /// Reads until `enough`, or to the end.
     async fn read(&mut self, enough: impl Fn(&str) -> bool) {
-        while let Some(mut stream) = self.streams.pop() {
-            let mut bytes = [0; 4_096];
-            let mut open = true;
-            // The two outputs are read in turns, so neither fills up unread.
-            tokio::select! {
-                read = stream.read(&mut bytes) => {
-                    let count = read.unwrap();
-                    self.shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
-                    open = count > 0;
-                }
-                () = tokio::time::sleep(Duration::from_millis(20)) => {}
-            }
-            if open {
-                self.streams.insert(0, stream);
-            }
-            if enough(&self.shown) {
+        let mut bytes = [0; 4_096];
+        loop {
+            let count = self.stream.read(&mut bytes).await.unwrap();
+            self.shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            if count == 0 || enough(&self.shown) {
                 return;
             }
         }
