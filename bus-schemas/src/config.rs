@@ -348,7 +348,7 @@ pub enum InvalidConfig {
     },
 }
 
-fn value(field: &'static str, why: impl Into<String>) -> InvalidConfig {
+pub(crate) fn value(field: &'static str, why: impl Into<String>) -> InvalidConfig {
     InvalidConfig::Value { field, why: why.into() }
 }
 
@@ -388,7 +388,7 @@ fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), Inval
     Ok(())
 }
 
-fn check_range(
+pub(crate) fn check_range(
     field: &'static str,
     v: u64,
     range: std::ops::RangeInclusive<u64>,

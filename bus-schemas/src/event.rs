@@ -329,15 +329,7 @@ impl Event {
         at: TimestampMs,
         what: EventData,
     ) -> Self {
-        Self {
-            specversion: "1.0".to_owned(),
-            id: id.into(),
-            source: format!("/dcmf/{source}"),
-            subject: pool.map_or(FARM_WIDE, PoolId::as_str).to_owned(),
-            time: at.to_rfc3339(),
-            datacontenttype: "application/json".to_owned(),
-            what,
-        }
+        Self::from_source(format!("/dcmf/{source}"), id.into(), pool, at, what)
     }
 
     /// An event that a worker tells of itself. `id` must not repeat within `source`.
@@ -348,11 +340,21 @@ impl Event {
         at: TimestampMs,
         what: EventData,
     ) -> Self {
+        Self::from_source(format!("/dcmf/worker/{worker}"), id.into(), Some(pool), at, what)
+    }
+
+    fn from_source(
+        source: String,
+        id: String,
+        pool: Option<&PoolId>,
+        at: TimestampMs,
+        what: EventData,
+    ) -> Self {
         Self {
             specversion: "1.0".to_owned(),
-            id: id.into(),
-            source: format!("/dcmf/worker/{worker}"),
-            subject: pool.to_string(),
+            id,
+            source,
+            subject: pool.map_or(FARM_WIDE, PoolId::as_str).to_owned(),
             time: at.to_rfc3339(),
             datacontenttype: "application/json".to_owned(),
             what,

@@ -1,6 +1,9 @@
 //! Rules that operators set for pools, labels and nodes, and how much of a host they leave to the search.
 
-use crate::{config::InvalidConfig, schedule::Schedule};
+use crate::{
+    config::{InvalidConfig, check_range, value},
+    schedule::Schedule,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -149,17 +152,6 @@ impl LoadPolicy {
     }
 }
 
-fn value(field: &'static str, why: impl Into<String>) -> InvalidConfig {
-    InvalidConfig::Value { field, why: why.into() }
-}
-
-fn check_percent(field: &'static str, v: u8, least: u8) -> Result<(), InvalidConfig> {
-    if (least..=100).contains(&v) {
-        return Ok(());
-    }
-    Err(value(field, format!("{v} is outside {least} to 100")))
-}
-
 fn check_load(field: &'static str, v: u8) -> Result<(), InvalidConfig> {
     if (1..=NEVER_PERCENT).contains(&v) {
         return Ok(());
@@ -169,11 +161,11 @@ fn check_load(field: &'static str, v: u8) -> Result<(), InvalidConfig> {
 
 /// Checks one layer's values; `field` names are those of a pool's configuration.
 pub(crate) fn check_layer(layer: Layer<'_>) -> Result<(), InvalidConfig> {
-    if let Some(threads) = layer.threads.filter(|t| *t > 4_096) {
-        return Err(value("threads", format!("{threads} is outside 0 to 4096")));
+    if let Some(threads) = layer.threads {
+        check_range("threads", threads.into(), 0..=4_096)?;
     }
     if let Some(cap) = layer.cap_percent {
-        check_percent("cap_percent", cap, 1)?;
+        check_range("cap_percent", cap.into(), 1..=100)?;
     }
     if let Some(schedule) = layer.schedule {
         schedule.check().map_err(|e| value("schedule", e.to_string()))?;
@@ -203,33 +195,15 @@ impl LoadPolicy {
         }
         check_load("load.memory_pressure_percent", self.memory_pressure_percent)?;
         check_load("load.steal_percent", self.steal_percent)?;
-        if !(1..=10_000).contains(&self.slowdown_percent) {
-            return Err(value(
-                "load.slowdown_percent",
-                format!("{} is outside 1 to 10000", self.slowdown_percent),
-            ));
-        }
-        if !(100..=3_600_000).contains(&self.release_after_ms) {
-            return Err(value(
-                "load.release_after_ms",
-                format!("{} is outside 100 to 3600000", self.release_after_ms),
-            ));
-        }
-        Ok(())
+        check_range("load.slowdown_percent", self.slowdown_percent.into(), 1..=10_000)?;
+        check_range("load.release_after_ms", self.release_after_ms.into(), 100..=3_600_000)
     }
 }
 
 impl BackupPolicy {
     pub(crate) fn check(&self) -> Result<(), InvalidConfig> {
-        check_percent("backup.threshold_percent", self.threshold_percent, 1)?;
-        for (field, ms) in [
-            ("backup.activate_after_ms", self.activate_after_ms),
-            ("backup.stand_down_after_ms", self.stand_down_after_ms),
-        ] {
-            if !(100..=86_400_000).contains(&ms) {
-                return Err(value(field, format!("{ms} is outside 100 to 86400000")));
-            }
-        }
-        Ok(())
+        check_range("backup.threshold_percent", self.threshold_percent.into(), 1..=100)?;
+        check_range("backup.activate_after_ms", self.activate_after_ms.into(), 100..=86_400_000)?;
+        check_range("backup.stand_down_after_ms", self.stand_down_after_ms.into(), 100..=86_400_000)
     }
 }

@@ -265,7 +265,8 @@ async fn kept_throttles(
     Ok(kept)
 }
 
-fn wall() -> TimestampMs {
+/// The time on the wall.
+pub fn wall() -> TimestampMs {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     TimestampMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -11,13 +11,13 @@ use crate::{
     surroundings::{SignalFailed, Surroundings},
     veto,
 };
-use bus_schemas::{SessionId, TimestampMs, WorkerId, id::InvalidId, subject::filter};
+use bus_schemas::{SessionId, WorkerId, id::InvalidId, subject::filter};
 use nats_adapter::{Bus, BusOptions, ConnectError, Link, LinkState};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::{
     net::TcpListener,
@@ -298,9 +298,8 @@ impl Shell {
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Now { monotonic: MonotonicMs(ms(self.began.elapsed())), wall: TimestampMs(ms(wall)) }
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Now { monotonic: MonotonicMs(elapsed), wall: bus::wall() }
     }
 
     /// Does what the core asks. Gives an input when it fails on the spot.
