@@ -3,21 +3,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/place.sh"
 # Debian's /usr/bin/litecoind is a wrapper that edits the user's configuration.
 have litecoind "$LITECOIND_OLDEST" /usr/lib/litecoin/litecoind && exit
-for program in apt-get dpkg-deb; do
-    need "$program" "this is no Debian; put litecoind $LITECOIND_OLDEST or newer on PATH"
-done
-
-apt=$parts/apt root=$parts/litecoin
-rm -rf "$root" "$apt/archives" # so that only this package and its missing libraries are unpacked
-mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/cache" "$root"
-apt_get() {
-    apt-get -qq -c "$here/apt.conf" -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
-        -o Dir::Cache::archives="$apt/archives" -o APT::Sandbox::User="$(id -un)" "$@"
-}
-apt_get update || { echo "apt-get update failed: is the Debian archive reachable?" >&2; exit 1; }
-apt_get install --download-only --yes --no-install-recommends litecoind ||
-    { echo "apt has no litecoind $LITECOIND_VERSION: is the archive reachable, and is it Debian 12's main one?" >&2; exit 1; }
-for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
+root=$parts/litecoin
+debian_package litecoind "$LITECOIND_OLDEST" "$LITECOIND_VERSION" "$root"
 
 libraries=$(find "$root/usr/lib" -maxdepth 1 -type d -name '*-linux-gnu*')
 rm -f "$bin/litecoind"

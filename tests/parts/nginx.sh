@@ -19,22 +19,9 @@ WRAPPER
 for program in "$(type -P nginx || true)" /usr/sbin/nginx; do
     if [[ -x $program && ! $program -ef $bin/nginx ]] && wrap "$program"; then exit; fi
 done
-for program in apt-get dpkg-deb; do
-    need "$program" "this is no Debian; put nginx $NGINX_OLDEST or newer on PATH"
-done
-
-apt=$parts/apt root=$parts/nginx
-rm -rf "$root" "$apt/archives" # so that only this package and its missing libraries are unpacked
-mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/cache" "$root"
-apt_get() {
-    apt-get -qq -c "$here/apt.conf" -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
-        -o Dir::Cache::archives="$apt/archives" -o APT::Sandbox::User="$(id -un)" "$@"
-}
-apt_get update || { echo "apt-get update failed: is the Debian archive reachable?" >&2; exit 1; }
+root=$parts/nginx
 # The pin is the release, not the revision: a security update of it must not break the build.
-apt_get install --download-only --yes --no-install-recommends "nginx=$NGINX_VERSION-*" ||
-    { echo "apt has no nginx $NGINX_VERSION: is the archive reachable, and is it Debian 12's main one?" >&2; exit 1; }
-for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
+debian_package nginx "$NGINX_OLDEST" "$NGINX_VERSION" "$root" "nginx=$NGINX_VERSION-*"
 
 libraries=$(find "$root/usr/lib" "$root/lib" -maxdepth 1 -type d -name '*-linux-gnu*' 2>/dev/null | paste -sd: || true)
 wrap "$root/usr/sbin/nginx" "$libraries" ||

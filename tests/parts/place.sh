@@ -31,6 +31,25 @@ have() {
 # need PROGRAM WHY: stops with what to do when PROGRAM is not on PATH.
 need() { type -P "$1" >/dev/null || { echo "$1 is not on PATH: $2" >&2; exit 1; }; }
 
+# debian_package NAME OLDEST VERSION ROOT [WHICH]: unpacks Debian's package NAME, or WHICH as apt names it, and the libraries that
+# are missing here into ROOT: no root, nothing installed.
+debian_package() {
+    local name=$1 oldest=$2 version=$3 root=$4 which=${5:-$1} apt=$parts/apt program package
+    for program in apt-get dpkg-deb; do
+        need "$program" "this is no Debian; put $name $oldest or newer on PATH"
+    done
+    rm -rf "$root" "$apt/archives" # so that only this package and its missing libraries are unpacked
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/cache" "$root"
+    apt_get() {
+        apt-get -qq -c "$here/apt.conf" -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
+            -o Dir::Cache::archives="$apt/archives" -o APT::Sandbox::User="$(id -un)" "$@"
+    }
+    apt_get update || { echo "apt-get update failed: is the Debian archive reachable?" >&2; exit 1; }
+    apt_get install --download-only --yes --no-install-recommends "$which" ||
+        { echo "apt has no $name $version: is the archive reachable, and is it Debian 12's main one?" >&2; exit 1; }
+    for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
+}
+
 # go_tool FOLDER NAME PACKAGE: builds PACKAGE as pinned by FOLDER/go.mod and go.sum.
 go_tool() {
     need go "install Go 1.25 or newer, or put $2 on PATH"
