@@ -259,6 +259,11 @@ async fn kept_throttles(
                 // The loop that is gone wants no news.
                 let _ = inputs.send(undecodable(error)).await;
             }
+            // Everything else was read a moment ago, so the farm is older than throttle orders.
+            Err(error @ ReadError::NoStream(_)) => {
+                tracing::warn!(%error, "throttle orders are heard, but those from before the start are not known");
+                break;
+            }
             Err(error) => return Err(error.to_string()),
         }
     }

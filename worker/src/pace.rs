@@ -55,7 +55,8 @@ impl SharedPace {
     }
 }
 
-/// How long to rest after `worked`, and `None` while there is no need to.
+/// How long to rest after `worked`, and `None` while there is more to do before that. A rest of no length is due as well:
+/// what was worked before it is settled.
 pub fn rest_after(worked: Duration, pace: Pace) -> Option<Duration> {
     let work = Duration::from_micros(pace.rhythm.work_us.into());
     if worked < work {
@@ -63,8 +64,7 @@ pub fn rest_after(worked: Duration, pace: Pace) -> Option<Duration> {
     }
     let cap = u32::from(pace.cap_percent.clamp(1, 100));
     let for_cap = worked.saturating_mul(100 - cap) / cap;
-    let rest = for_cap.max(Duration::from_micros(pace.rhythm.rest_us.into()));
-    (!rest.is_zero()).then_some(rest)
+    Some(for_cap.max(Duration::from_micros(pace.rhythm.rest_us.into())))
 }
 
 /// Rests, in pieces that are short enough to notice `stopped`.
@@ -98,7 +98,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(rest_after(Duration::from_micros(999), pace(100, 1_000, 20)), None);
         assert_eq!(rest_after(ms(1), pace(100, 1_000, 20)), Some(Duration::from_micros(20)));
-        assert_eq!(rest_after(ms(1), pace(100, 1_000, 0)), None);
+        assert_eq!(rest_after(ms(1), pace(100, 1_000, 0)), Some(Duration::ZERO));
         assert_eq!(rest_after(ms(2), pace(50, 1_000, 20)), Some(ms(2)));
         assert_eq!(rest_after(ms(1), pace(1, 1_000, 20)), Some(ms(99)));
     }

@@ -121,8 +121,8 @@ impl Surroundings {
             checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 checks.tick().await;
-                let crate::group::GroupReport { gentle, share_permille, detail } = group.check();
-                let report = GroupReport { gentle, share_permille, detail };
+                let crate::group::GroupReport { gentle, idle, share_permille, detail } = group.check();
+                let report = GroupReport { gentle, idle, share_permille, detail };
                 if sender.send(Input::Group(report)).await.is_err() {
                     return;
                 }

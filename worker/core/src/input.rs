@@ -143,6 +143,8 @@ pub struct ThrottleOrder {
 pub struct GroupReport {
     /// Whether that is little enough.
     pub gentle: bool,
+    /// Whether the search has an idle group of its own.
+    pub idle: bool,
     /// The share, in thousandths.
     pub share_permille: u16,
     /// What this host offers, what was used and what could be done, for people.

@@ -1,7 +1,7 @@
 //! Everything besides configuration and role that limits the search: schedule, throttle orders, load, veto, group.
 
 use crate::{
-    governor::{Governor, LoadSample, Verdict},
+    governor::{Governor, LoadSample, Rhythm, Verdict},
     input::{GroupReport, ThrottleOrder},
     moment::{MonotonicMs, Now},
     search::MAX_THREADS,
@@ -96,7 +96,7 @@ impl Limits {
         if self.group.as_ref() == Some(&report) {
             return None;
         }
-        let GroupReport { gentle, share_permille, detail } = report.clone();
+        let GroupReport { gentle, share_permille, detail, .. } = report.clone();
         self.group = Some(report);
         Some(EventData::WorkerGroupChecked { worker: worker.clone(), gentle, share_permille, detail })
     }
@@ -117,6 +117,14 @@ impl Limits {
     pub(crate) fn on_tick(&mut self, worker: &WorkerId, now: MonotonicMs) -> Option<EventData> {
         let verdict = self.governor.tick(now);
         self.governed(worker, verdict)
+    }
+
+    /// How the search is to rest. In an idle group of its own it need not: there, a thread that wakes from its rest only gets
+    /// into the way of what runs.
+    pub(crate) fn rhythm(&self) -> Rhythm {
+        let rhythm = self.governor.rhythm();
+        let idle = self.group.as_ref().is_some_and(|group| group.idle);
+        if idle { Rhythm { rest_us: 0, ..rhythm } } else { rhythm }
     }
 
     fn governed(&mut self, worker: &WorkerId, verdict: Option<Verdict>) -> Option<EventData> {

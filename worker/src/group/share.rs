@@ -114,6 +114,8 @@ pub struct Placement {
 pub struct GroupReport {
     /// The search leaves a busy program all but a hundredth of a processor.
     pub gentle: bool,
+    /// The search has a group of its own that is idle: what is in it interrupts nothing, however it wakes.
+    pub idle: bool,
     /// The share that the search gets beside one busy program of default weight, thousandths.
     pub share_permille: u16,
     /// What the host offers, what was used, what could be done; for people.
@@ -148,7 +150,8 @@ pub fn evaluate(placement: &Placement, used: &str) -> GroupReport {
     if !gentle {
         let _ = write!(detail, "; {}", advice(placement));
     }
-    GroupReport { gentle, share_permille, detail }
+    let idle = placement.levels.last().is_some_and(|level| level.weight == Weight::Idle);
+    GroupReport { gentle, idle, share_permille, detail }
 }
 
 fn advice(placement: &Placement) -> &'static str {
@@ -213,6 +216,8 @@ mod tests {
             let placement = Placement { offer, levels, session, thread };
             let report = evaluate(&placement, "nothing was done");
             assert_eq!((report.share_permille, report.gentle), (permille, gentle), "{placement:?}");
+            let last = placement.levels.last();
+            assert_eq!(report.idle, last.is_some_and(|level| level.weight == Idle), "{placement:?}");
         }
     }
 

@@ -61,7 +61,7 @@ impl WorkerCore {
     /// Search threads keep their place and what they have prepared: a pace takes effect within one chunk.
     fn set_pace(&mut self) {
         let SetPoint { cap_percent, priority, .. } = self.set_point;
-        let pace = Pace { cap_percent, priority, rhythm: self.limits.governor.rhythm() };
+        let pace = Pace { cap_percent, priority, rhythm: self.limits.rhythm() };
         if self.set_point.enabled() && self.pace != Some(pace) {
             self.pace = Some(pace);
             self.effects.push_back(Effect::SetPace(pace));

@@ -180,6 +180,7 @@ fn a_search_that_could_not_be_lowered_stays_small_and_says_so_once() {
     let (mut stage, _) = Stage::mining(PoolConfig::default());
     let report = |gentle| GroupReport {
         gentle,
+        idle: false,
         share_permille: 500,
         detail: "own session of default weight".to_owned(),
     };
@@ -191,6 +192,19 @@ fn a_search_that_could_not_be_lowered_stays_small_and_says_so_once() {
     assert!(events(&stage.give(Input::Group(report(false))).all).is_empty());
     stage.give(Input::Group(report(true)));
     assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn threads_in_an_idle_group_of_their_own_do_not_rest() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let mut rest = |idle| {
+        let report = GroupReport { gentle: true, idle, share_permille: 3, detail: "own group".to_owned() };
+        let seen = stage.give(Input::Group(report));
+        seen.all.iter().find_map(|e| if let Effect::SetPace(p) = e { Some(p.rhythm.rest_us) } else { None })
+    };
+    assert_eq!(rest(true), Some(0));
+    assert_eq!(rest(true), None, "nothing new");
+    assert!(rest(false) > Some(0));
 }
 
 #[test]
