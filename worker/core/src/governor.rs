@@ -102,6 +102,8 @@ struct Tolerance {
 pub struct Governor {
     /// Demand, smoothed, in thousandths of thousandths.
     demand: u64,
+    /// What the search may take from others, in thousandths of the host: it looks like idle time, and is none.
+    taken: u16,
     last: Option<(MonotonicMs, LoadSample)>,
     tolerance: Tolerance,
     engagement: Option<Engagement>,
@@ -114,6 +116,7 @@ impl Default for Governor {
         let zero = MonotonicMs::default();
         Self {
             demand: 0,
+            taken: 0,
             last: None,
             tolerance: Tolerance { left: 100, harmful: u8::MAX, forget_at: zero, stepped: zero },
             engagement: None,
@@ -146,6 +149,11 @@ impl Governor {
         self.last = Some((now, sample));
         let wanted = self.wanted(sample, policy, memory_hard, now);
         self.follow(wanted, policy.release_after_ms.into(), now)
+    }
+
+    /// Says how much of the host, in thousandths, the search may take from others, since the kernel does not make it yield.
+    pub fn set_taken(&mut self, permille: u16) {
+        self.taken = permille;
     }
 
     /// Time has passed without a sample: what nobody measures is not free, so nothing is searched until a sample comes.
@@ -184,7 +192,7 @@ impl Governor {
         } else {
             (policy.engage_percent, policy.stop_percent)
         };
-        let demand = self.demand / 1_000;
+        let demand = (self.demand / 1_000 + u64::from(self.taken)).min(1_000);
         let (memory, steal) = (sample.memory_permille, sample.steal_permille);
         let over = |value: u16, limit: u8| u32::from(value) >= u32::from(limit) * 10;
         let slowdown = self.tolerated(sample.slowdown_percent, policy, now);
@@ -367,6 +375,16 @@ mod tests {
             let mut host = Host::new(false);
             host.run(2_000, demand(load));
             assert_eq!(host.left(), left, "{load} %");
+        }
+    }
+
+    #[test]
+    fn what_a_search_takes_that_does_not_yield_counts_as_demand() {
+        for (load, left) in [(5, 100), (70, 100), (80, 60), (90, 0), (93, 0)] {
+            let mut host = Host::new(false);
+            host.governor.set_taken(100);
+            host.run(2_000, demand(load));
+            assert!(host.left().abs_diff(left) <= STEP, "{load} %: {}", host.left());
         }
     }
 

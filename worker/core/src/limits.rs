@@ -93,6 +93,9 @@ impl Limits {
     /// Tells when what was found is new.
     pub(crate) fn on_group(&mut self, worker: &WorkerId, report: GroupReport) -> Option<EventData> {
         self.local.group_percent = (!report.gentle).then_some(self.ungentle_percent);
+        // Who allows all of it wants no limit here.
+        let taken = self.local.group_percent.filter(|percent| *percent < 100).unwrap_or(0);
+        self.governor.set_taken(u16::from(taken) * 10);
         if self.group.as_ref() == Some(&report) {
             return None;
         }

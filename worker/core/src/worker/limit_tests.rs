@@ -195,6 +195,24 @@ fn a_search_that_could_not_be_lowered_stays_small_and_says_so_once() {
 }
 
 #[test]
+fn a_search_that_could_not_be_lowered_stops_before_the_host_is_full() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let report =
+        |gentle| GroupReport { gentle, idle: false, share_permille: 500, detail: "container".to_owned() };
+    let mut left_under_load = |gentle| {
+        stage.give(Input::Group(report(gentle)));
+        for _ in 0..100 {
+            stage.now += 20;
+            let sample = LoadSample { elapsed_us: 20_000, demand_permille: 880, ..LoadSample::default() };
+            stage.give(Input::Load(sample));
+        }
+        stage.core.status().set_point.capacity()
+    };
+    assert!(left_under_load(true) > 0);
+    assert_eq!(left_under_load(false), 0);
+}
+
+#[test]
 fn threads_in_an_idle_group_of_their_own_do_not_rest() {
     let (mut stage, _) = Stage::mining(PoolConfig::default());
     let mut rest = |idle| {
