@@ -15,6 +15,8 @@ pub enum Part {
     Btcd,
     /// The Litecoin node.
     Litecoind,
+    /// What sends alerts on, the monitor's webhook among others.
+    Alertmanager,
     /// A second Bitcoin node; installed by `make test-knots` only.
     BitcoinKnots,
     /// A web server; installed by `make bench-idle` only.
@@ -48,6 +50,7 @@ impl Part {
             Self::NatsCli => "nats",
             Self::Btcd => "btcd",
             Self::Litecoind => "litecoind",
+            Self::Alertmanager => "alertmanager",
             Self::BitcoinKnots => "bitcoind",
             Self::Nginx => "nginx",
         }
@@ -59,7 +62,7 @@ impl Part {
         let target = match self {
             Self::BitcoinKnots => "test-knots",
             Self::Nginx => "bench-idle",
-            Self::NatsServer | Self::NatsCli | Self::Btcd | Self::Litecoind => "parts",
+            Self::NatsServer | Self::NatsCli | Self::Btcd | Self::Litecoind | Self::Alertmanager => "parts",
         };
         if path.is_file() { Ok(path) } else { Err(PartMissing { program: self.program(), path, target }) }
     }

@@ -15,7 +15,12 @@ use std::{
     time::Duration,
 };
 use system_tests::{
-    farm::programs::Program, folder::RunFolder, nats_server::NatsServer, ports::free_ports, process::Launch,
+    farm::programs::Program,
+    folder::RunFolder,
+    nats_server::NatsServer,
+    parts::Part,
+    ports::free_ports,
+    process::{Launch, Process},
     wait,
 };
 use tokio::{
@@ -69,6 +74,71 @@ async fn order(
     timeout(SOON, next).await.unwrap_or_else(|_| panic!("no such order for {target}"))
 }
 
+/// A monitor named `lb` that answers, and the address of its webhook.
+async fn monitor(server: &NatsServer, folder: &RunFolder, arguments: &[&str]) -> (Process, String) {
+    let [port] = free_ports().unwrap();
+    let mut monitor = Launch::new("monitor", Program::Worker.locate().unwrap(), folder.path())
+        .args(["monitor", "--name", "lb", "--target", "pool.main", "--server", server.url()])
+        .args(["--alerts".to_owned(), format!("127.0.0.1:{port}")])
+        .args(arguments)
+        .start()
+        .unwrap();
+    let (client, live) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}/livez"));
+    monitor.ready(SOON, "answer", async || client.get(&live).send().await.ok()).await.unwrap();
+    (monitor, format!("http://127.0.0.1:{port}/alerts"))
+}
+
+/// A real Alertmanager that sends everything to `webhook`, and the address at which it takes alerts.
+async fn alertmanager(folder: &RunFolder, webhook: &str) -> (Process, String) {
+    let [port] = free_ports().unwrap();
+    let config = folder.path().join("alertmanager.yml");
+    let text = format!(
+        "route: {{ receiver: dcmf, group_wait: 0s, group_interval: 1s }}\n\
+         receivers: [{{ name: dcmf, webhook_configs: [{{ url: '{webhook}', send_resolved: true }}] }}]\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let data = folder.inner("alertmanager").unwrap();
+    let mut process = Launch::new("alertmanager", Part::Alertmanager.locate().unwrap(), folder.path())
+        .args([format!("--config.file={}", config.display()), format!("--storage.path={}", data.display())])
+        .args([format!("--web.listen-address=127.0.0.1:{port}")])
+        .args(["--cluster.listen-address="])
+        .start()
+        .unwrap();
+    let (client, ready) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}/-/ready"));
+    let answered =
+        async || client.get(&ready).send().await.ok().filter(|answer| answer.status().is_success());
+    process.ready(SOON, "be ready", answered).await.unwrap();
+    (process, format!("http://127.0.0.1:{port}/api/v2/alerts"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_that_alertmanager_fires_and_resolves_becomes_an_order_and_its_end() {
+    let server = NatsServer::start().await.unwrap();
+    let bus = Bus::connect(BusOptions::new("test", [server.url()])).await.unwrap();
+    ensure(&bus, 1, Action::Create).await.unwrap();
+    let mut orders = bus.subscribe::<Throttle>(filter::throttles()).await.unwrap();
+    let folder = RunFolder::temporary().unwrap();
+    let (_monitor, webhook) = monitor(&server, &folder, &[]).await;
+    let (_alertmanager, alerts) = alertmanager(&folder, &webhook).await;
+
+    let client = reqwest::Client::new();
+    let mut alert = serde_json::json!([{
+        "labels": { "alertname": "CheckoutSlow", "dcmf_target": "label.rack.b2", "dcmf_cap_percent": "35" },
+        "annotations": { "summary": "p99 of the checkout is 870 ms" },
+        "startsAt": "2001-01-01T00:00:00Z",
+    }]);
+    let sent = client.post(&alerts).json(&alert).send().await.unwrap();
+    assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
+    let firing = order(&mut orders, "label.rack.b2", |_| true).await;
+    assert_eq!(firing.cap_percent, 35);
+    assert!(firing.reason.contains("p99 of the checkout is 870 ms"), "{}", firing.reason);
+
+    alert[0]["endsAt"] = "2001-01-01T00:00:01Z".into();
+    client.post(&alerts).json(&alert).send().await.unwrap();
+    let resolved = order(&mut orders, "label.rack.b2", |order| order.cap_percent == 100).await;
+    assert_eq!(resolved.source, firing.source);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_application_and_a_firing_alert_become_throttle_orders_that_are_lifted_again() {
     let server = NatsServer::start().await.unwrap();
@@ -77,17 +147,9 @@ async fn a_slow_application_and_a_firing_alert_become_throttle_orders_that_are_l
     let mut orders = bus.subscribe::<Throttle>(filter::throttles()).await.unwrap();
     let latency = Arc::new(AtomicU64::new(0));
     let url = application(Arc::clone(&latency)).await;
-    let [port] = free_ports().unwrap();
     let folder = RunFolder::temporary().unwrap();
-    let webhook = format!("127.0.0.1:{port}");
-    let mut monitor = Launch::new("monitor", Program::Worker.locate().unwrap(), folder.path())
-        .args(["monitor", "--target", "pool.main", "--name", "lb", "--server", server.url()])
-        .args(["--probe", &url, "--limit-ms", "100", "--alerts", &webhook])
-        .start()
-        .unwrap();
+    let (mut monitor, webhook) = monitor(&server, &folder, &["--probe", &url, "--limit-ms", "100"]).await;
     let client = reqwest::Client::new();
-    let live = format!("http://{webhook}/livez");
-    monitor.ready(SOON, "answer", async || client.get(&live).send().await.ok()).await.unwrap();
 
     latency.store(400, Relaxed);
     let slow = order(&mut orders, "pool.main", |order| order.cap_percent == 0).await;
@@ -95,8 +157,7 @@ async fn a_slow_application_and_a_firing_alert_become_throttle_orders_that_are_l
     assert!(slow.reason.contains("the limit is 100 ms"), "{}", slow.reason);
 
     let post = async |body: &str| {
-        let sent =
-            client.post(format!("http://{webhook}/alerts")).body(body.to_owned()).send().await.unwrap();
+        let sent = client.post(&webhook).body(body.to_owned()).send().await.unwrap();
         (sent.status().as_u16(), sent.text().await.unwrap())
     };
     assert_eq!(post(FIRING).await.0, 200);
