@@ -14,14 +14,19 @@ use crate::{
     wait,
 };
 use bus_schemas::{
-    AlgorithmId, Message, PoolId, ShareBits,
+    AlgorithmId, Message, PoolId, ShareBits, WorkerId,
     command::{FarmDuty, FarmStatus, PoolPut, PoolRequest, Revision},
     config::{EmbeddedSource, PoolConfig, SourceConfig},
-    subject::command,
+    heartbeat::Heartbeat,
+    subject::{Subject, command},
 };
 use nats_adapter::{Bus, BusOptions};
 use nix::sys::signal::Signal;
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
 
 /// How long a process may take to do its first work.
 const READY: Duration = Duration::from_secs(30);
@@ -31,6 +36,8 @@ const OBEYED: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(60);
 /// Threads that used so much hash.
 const BUSY: Duration = Duration::from_millis(5);
+/// Most heartbeats that are kept.
+const MAX_TOLD: usize = 4_096;
 /// Why, in orders.
 const REASON: &str = "bench-idle";
 
@@ -118,7 +125,8 @@ impl Mining {
         std::fs::write(&file, text)?;
         let launch = placement.launch(&name, Program::Worker.locate()?, self.folder.path());
         let process = launch.args(["--config".as_ref(), file.as_os_str()]).start()?;
-        let mut worker = Worker { process, bus: self.bus.clone(), pool, stopped: false };
+        let id = WorkerId::new(name.as_str())?;
+        let mut worker = Worker { process, bus: self.bus.clone(), pool, id, stopped: false };
         worker.until_hashing().await?;
         Ok(worker)
     }
@@ -131,10 +139,48 @@ pub struct Worker {
     pub process: Process,
     bus: Bus,
     pool: PoolId,
+    id: WorkerId,
     stopped: bool,
 }
 
+/// What a worker tells of its capacity, in hundredths of threads: it sends a heartbeat at each change.
+#[derive(Debug)]
+pub struct Capacities {
+    told: Arc<Mutex<Vec<(Instant, u32)>>>,
+    task: JoinHandle<()>,
+}
+
+impl Capacities {
+    /// What was told until now.
+    pub fn end(self) -> Vec<(Instant, u32)> {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Capacities {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Worker {
+    /// Listens to its heartbeats from now on, at most [`MAX_TOLD`].
+    pub async fn capacities(&self) -> Result<Capacities, Failure> {
+        let subject = Subject::Heartbeat(self.pool.clone(), self.id.clone());
+        let mut beats = self.bus.subscribe::<Heartbeat>(subject.to_string()).await?;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&told);
+        let task = tokio::spawn(async move {
+            while let Some(Ok(beat)) = beats.next().await {
+                let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+                if list.len() < MAX_TOLD {
+                    list.push((Instant::now(), beat.message.set_point.capacity()));
+                }
+            }
+        });
+        Ok(Capacities { told, task })
+    }
+
     /// Its search threads at this moment.
     pub fn threads(&self) -> Result<HashThreads, Failure> {
         Ok(HashThreads::of_worker(self.process.id())?)

@@ -94,7 +94,7 @@ async fn one(
         }
     };
     let logs = RunFolder::temporary()?;
-    let placement = Placement { own_session: planned.mode.own_session, group: None };
+    let placement = Placement { own_session: planned.mode.own_session, ..Placement::default() };
     let mut miner = Miner::start(planned.mode, planned.algorithm, &placement, mining, &logs).await?;
     let (mut kept, mut tries) = (Vec::new(), 0);
     while kept.len() < plan.pairs && tries < plan.pairs * MOST_TRIES {

@@ -27,7 +27,7 @@ const MAX_READINGS: usize = 60_000;
 /// The load before and after the step.
 const STEP: (f64, f64) = (0.05, 0.60);
 /// How long the load is as before and as after it.
-const STEP_LENGTHS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(1_500));
+const STEP_LENGTHS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(3));
 /// Over this time the use by hash threads is looked at; what they give way to comes in requests of half a millisecond.
 const SLIDING: Duration = Duration::from_millis(10);
 /// Hash threads have given way when their share is this little above what the application leaves over.
@@ -36,10 +36,12 @@ const MARGIN: f64 = 0.10;
 const STOPPED: Duration = Duration::from_millis(250);
 /// How long an order may take.
 const KILL_DEADLINE: Duration = Duration::from_secs(20);
-/// What is mined.
-const ALGORITHM: &str = "sha256d";
+/// What is mined while the load steps: one that the kernel alone holds back, and one that the governor does.
+const ALGORITHMS: [&str; 2] = ["sha256d", "scrypt-1024-1-1"];
 /// Reaction to load at the 95th percentile, milliseconds.
 const REACTION_GOAL: f64 = 25.0;
+/// Until the cap has settled, milliseconds.
+const SETTLED_GOAL: f64 = 300.0;
 /// Reaction to an order, milliseconds.
 const KILL_GOAL: f64 = 1_000.0;
 
@@ -52,50 +54,67 @@ pub struct Reading {
     pub used: Duration,
 }
 
-/// Measures `steps` steps of load and as many orders.
+/// Measures `steps` steps of load for each algorithm, and as many orders.
 pub async fn measure(steps: usize, lengths: Lengths, mining: &mut Mining, notes: &mut Notes) -> Vec<Figure> {
-    let placement = Placement { own_session: true, group: None };
-    let mut worker = match mining.worker(ALGORITHM, |_| (), "", &placement).await {
-        Ok(worker) => worker,
-        Err(error) => {
-            notes.missing(&"reaction_ms and kill_ms", &*error);
-            return Vec::new();
-        }
-    };
+    let placement = Placement { own_session: true, ..Placement::default() };
     let mut figures = Vec::new();
-    match loads(steps, lengths, &mut worker, notes).await {
-        Ok(samples) => figures.extend(quantiles("reaction_ms", &samples, REACTION_GOAL)),
-        Err(error) => notes.missing(&"reaction_ms", &*error),
-    }
-    let mut samples = Vec::new();
-    for kill in [Kill::Pool, Kill::Farm] {
-        match kills(steps, kill, &mut worker).await {
-            Ok(more) => samples.extend(more),
-            Err(error) => notes.say(format!("kill_ms is without the order {kill:?}: {error}")),
+    for algorithm in ALGORITHMS {
+        let mut worker = match mining.worker(algorithm, |_| (), "", &placement).await {
+            Ok(worker) => worker,
+            Err(error) => {
+                notes.missing(&format!("reaction_ms, settled_ms and kill_ms of {algorithm}"), &*error);
+                continue;
+            }
+        };
+        match loads(steps, lengths, &mut worker, notes).await {
+            Ok((reactions, settled)) => {
+                figures.extend(quantiles("reaction_ms", algorithm, &reactions, REACTION_GOAL));
+                figures.extend(quantiles("settled_ms", algorithm, &settled, SETTLED_GOAL));
+            }
+            Err(error) => notes.missing(&format!("reaction_ms and settled_ms of {algorithm}"), &*error),
         }
+        let mut samples = Vec::new();
+        for kill in [Kill::Pool, Kill::Farm] {
+            match kills(steps, kill, &mut worker).await {
+                Ok(more) => samples.extend(more),
+                Err(error) => {
+                    notes.say(format!("kill_ms of {algorithm} is without the order {kill:?}: {error}"));
+                }
+            }
+        }
+        figures.extend(quantiles("kill_ms", algorithm, &samples, KILL_GOAL));
     }
-    figures.extend(quantiles("kill_ms", &samples, KILL_GOAL));
     figures
 }
 
-fn quantiles(name: &'static str, samples: &[f64], goal: f64) -> impl Iterator<Item = Figure> {
+fn quantiles(
+    name: &'static str,
+    algorithm: &'static str,
+    samples: &[f64],
+    goal: f64,
+) -> impl Iterator<Item = Figure> {
     [(0.5, None), (0.95, Some(goal))].into_iter().filter_map(move |(quantile, goal)| {
-        figure(name, "ms", &[("quantile", json!(quantile))], samples, quantile, (goal, "lower"))
+        let mut case = vec![("quantile", json!(quantile))];
+        // The first needs no name.
+        if algorithm != ALGORITHMS[0] {
+            case.push(("algorithm", json!(algorithm)));
+        }
+        figure(name, "ms", &case, samples, quantile, (goal, "lower"))
     })
 }
 
-/// Milliseconds from each step of load until the hash threads gave way.
+/// Milliseconds from each step of load until the hash threads gave way, and until the worker left its cap alone.
 async fn loads(
     steps: usize,
     lengths: Lengths,
     worker: &mut Worker,
     notes: &mut Notes,
-) -> Result<Vec<f64>, Failure> {
+) -> Result<(Vec<f64>, Vec<f64>), Failure> {
     worker.pause().await?;
     let mut stage = Stage::start(Application::Http).await?;
     let full = stage.rate(STEP.1, lengths).await?;
     let (before, after) = STEP_LENGTHS;
-    let mut samples = Vec::new();
+    let (mut reactions, mut settled) = (Vec::new(), Vec::new());
     for step in 0..steps {
         worker.resume().await?;
         let rates = [(full * STEP.0 / STEP.1, before), (full, after)];
@@ -103,23 +122,27 @@ async fn loads(
         let at = sending.begin + before;
         tokio::time::sleep_until((at - 2 * SLIDING).into()).await;
         let watch = Watch::begin(worker.threads()?);
+        let capacities = worker.capacities().await?;
         let answers = stage.answers(sending).await;
         let readings = watch.end().await?;
         answers?;
-        match gave_way(&readings, at, at + after, 1.0 - STEP.1 + MARGIN, processors()) {
-            Some(time) => {
-                tracing::info!("step {step}: gave way after {:.1} ms", time.as_secs_f64() * 1e3);
-                samples.push(time.as_secs_f64() * 1e3);
-            }
-            None => {
-                notes.say(format!("step {step}: the hash threads never gave way; {after:?} are counted"));
-                samples.push(after.as_secs_f64() * 1e3);
-            }
+        let end = at + after;
+        let reaction = gave_way(&readings, at, end, 1.0 - STEP.1 + MARGIN, processors());
+        if reaction.is_none() {
+            notes.say(format!("step {step}: the hash threads never gave way; {after:?} are counted"));
         }
+        let (last, turned) = settled_after(&capacities.end(), at, end);
+        let [reaction, last] = [reaction.unwrap_or(after), last].map(|time| time.as_secs_f64() * 1e3);
+        if turned > 0 {
+            notes.say(format!("step {step}: the cap turned round {turned} times"));
+        }
+        tracing::info!("step {step}: gave way after {reaction:.1} ms, the cap settled after {last:.1} ms");
+        reactions.push(reaction);
+        settled.push(last);
         worker.pause().await?;
     }
     worker.resume().await?;
-    Ok(samples)
+    Ok((reactions, settled))
 }
 
 /// Milliseconds from each order until no hash thread used anything any more.
@@ -167,6 +190,18 @@ fn gave_way(
         }
     }
     None
+}
+
+/// The time from `step` until the last change of what the worker lets itself use, and how often that turned round.
+fn settled_after(capacities: &[(Instant, u32)], step: Instant, end: Instant) -> (Duration, usize) {
+    let mut before = u32::MAX;
+    let changes = capacities.iter().filter_map(|(at, now)| {
+        let earlier = std::mem::replace(&mut before, *now);
+        (earlier != *now && *at > step && *at <= end).then_some((*at, *now > earlier))
+    });
+    let changes: Vec<(Instant, bool)> = changes.collect();
+    let last = changes.last().map_or(Duration::ZERO, |(at, _)| at.saturating_duration_since(step));
+    (last, changes.windows(2).filter(|pair| pair[0].1 != pair[1].1).count())
 }
 
 /// When the used time was last seen to grow.
@@ -226,7 +261,7 @@ mod tests {
             used += MS.mul_f64(2.0 * share(n));
             Reading { at: begin + MS * n, used }
         };
-        (0..200).map(&mut reading).collect()
+        (0..1_000).map(&mut reading).collect()
     }
 
     #[test]
@@ -243,6 +278,19 @@ mod tests {
         let begin = Instant::now();
         let readings = readings(begin, |_| 0.9);
         assert_eq!(gave_way(&readings, begin + 50 * MS, begin + 200 * MS, 0.5, 2), None);
+    }
+
+    #[test]
+    fn a_cap_has_settled_with_its_last_change_and_flaps_when_it_turns_round() {
+        let begin = Instant::now();
+        let (step, end) = (begin + 50 * MS, begin + 900 * MS);
+        let told = |all: &[(u32, u32)]| {
+            let all: Vec<_> = all.iter().map(|(ms, capacity)| (begin + MS * *ms, *capacity)).collect();
+            settled_after(&all, step, end)
+        };
+        assert_eq!(told(&[(0, 200)]), (Duration::ZERO, 0));
+        assert_eq!(told(&[(0, 100), (10, 200), (100, 120), (160, 20), (400, 20)]), (110 * MS, 0));
+        assert_eq!(told(&[(0, 200), (100, 20), (300, 60), (500, 20), (950, 0)]), (450 * MS, 2));
     }
 
     #[test]

@@ -41,6 +41,8 @@ enum Place {
     SameGroup,
     /// A session of its own.
     OwnSession,
+    /// A container in a control group of its own of default weight, of the version that divides processors here.
+    Container,
     /// A control group of its own.
     ControlGroup {
         /// The hierarchy's version.
@@ -58,13 +60,14 @@ const fn naive(name: &'static str, place: Place) -> Deployment {
     Deployment { name, place, worker: false }
 }
 
-const DEPLOYMENTS: [Deployment; 9] = [
+const DEPLOYMENTS: [Deployment; 10] = [
     deployment("same-group", Place::SameGroup),
     deployment("own-session", Place::OwnSession),
     deployment("cgroup-v1-idle", Place::ControlGroup { version: 1, idle: true }),
     deployment("cgroup-v1-default", Place::ControlGroup { version: 1, idle: false }),
     deployment("cgroup-v2-idle", Place::ControlGroup { version: 2, idle: true }),
     deployment("cgroup-v2-default", Place::ControlGroup { version: 2, idle: false }),
+    deployment("container", Place::Container),
     naive("nice19-same-group", Place::SameGroup),
     naive("nice19-own-session", Place::OwnSession),
     naive("nice19-cgroup-v1-default", Place::ControlGroup { version: 1, idle: false }),
@@ -98,12 +101,14 @@ pub async fn measure(plan: Plan, mining: &mut Mining, notes: &mut Notes) -> Vec<
 async fn one(plan: Plan, deployment: &Deployment, mining: &mut Mining) -> Result<Vec<f64>, Failure> {
     let group = match deployment.place {
         Place::ControlGroup { version, idle } => Some(Group::create(version, idle)?),
+        Place::Container => Some(Group::create(1, false).or_else(|_| Group::create(2, false))?),
         Place::SameGroup | Place::OwnSession => None,
     };
     let wanted = if deployment.worker { "worker" } else { "nice19" };
     let mode = MODES.iter().find(|mode| mode.name == wanted).ok_or("the table of modes has no such mode")?;
     let placement = Placement {
-        own_session: deployment.place == Place::OwnSession,
+        own_session: matches!(deployment.place, Place::OwnSession | Place::Container),
+        container: deployment.place == Place::Container,
         group: group.as_ref().map(|group| group.0.clone()),
     };
     let folder = RunFolder::temporary()?;
