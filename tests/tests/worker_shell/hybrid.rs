@@ -135,3 +135,19 @@ async fn the_kill_switch_leaves_no_hashes_after_a_second_and_holds_over_a_restar
     assert_eq!(worker.metric("dcmf_worker_hashes_total").await, 0, "within {SOON:?}");
     worker.end().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_no_order_can_reach_stops_when_its_lease_ends_and_goes_on_when_it_is_heard_again() {
+    const LEASE: Duration = Duration::from_secs(5);
+    let (mut stage, worker) = Stage::mining(40, "sha256d").await;
+    stage.put_pool(PoolConfig { config_lease_ms: 5_000, threads: Some(2), ..one_thread() }).await;
+    stage.heartbeat("the new configuration", |h| h.set_point.threads == 2).await;
+    stage.server.kill9().unwrap();
+    let silent = Instant::now();
+    worker.until("dcmf_worker_search_threads", |threads| threads == 0).await;
+    println!("stopped {:?} after the last word", silent.elapsed());
+    assert!(silent.elapsed() < LEASE + KILL_WITHIN, "{:?}", silent.elapsed());
+    stage.server.start_again().await.unwrap();
+    worker.until("dcmf_worker_search_threads", |threads| threads > 0).await;
+    worker.end().await;
+}

@@ -103,7 +103,7 @@ fn quantiles(
     })
 }
 
-/// Milliseconds from each step of load until the hash threads gave way, and until the worker left its cap alone.
+/// Milliseconds from each step of load until the hash threads gave way, and until its cap had settled.
 async fn loads(
     steps: usize,
     lengths: Lengths,
@@ -114,6 +114,7 @@ async fn loads(
     let mut stage = Stage::start(Application::Http).await?;
     let full = stage.rate(STEP.1, lengths).await?;
     let (before, after) = STEP_LENGTHS;
+    let full_capacity = u32::try_from(processors() * 100)?;
     let (mut reactions, mut settled) = (Vec::new(), Vec::new());
     for step in 0..steps {
         worker.resume().await?;
@@ -131,7 +132,7 @@ async fn loads(
         if reaction.is_none() {
             notes.say(format!("step {step}: the hash threads never gave way; {after:?} are counted"));
         }
-        let (last, turned) = settled_after(&capacities.end(), at, end);
+        let (last, turned) = settled_after(&capacities.end(), full_capacity, at, end);
         let [reaction, last] = [reaction.unwrap_or(after), last].map(|time| time.as_secs_f64() * 1e3);
         if turned > 0 {
             notes.say(format!("step {step}: the cap turned round {turned} times"));
@@ -192,16 +193,19 @@ fn gave_way(
     None
 }
 
-/// The time from `step` until the last change of what the worker lets itself use, and how often that turned round.
-fn settled_after(capacities: &[(Instant, u32)], step: Instant, end: Instant) -> (Duration, usize) {
-    let mut before = u32::MAX;
-    let changes = capacities.iter().filter_map(|(at, now)| {
-        let earlier = std::mem::replace(&mut before, *now);
-        (earlier != *now && *at > step && *at <= end).then_some((*at, *now > earlier))
-    });
-    let changes: Vec<(Instant, bool)> = changes.collect();
-    let last = changes.last().map_or(Duration::ZERO, |(at, _)| at.saturating_duration_since(step));
-    (last, changes.windows(2).filter(|pair| pair[0].1 != pair[1].1).count())
+/// The time from `step` until what the worker lets itself use stayed within [`MARGIN`] of where it ended, and how often it
+/// turned round. `full` is what it may use at most, in hundredths of threads like the readings.
+fn settled_after(capacities: &[(Instant, u32)], full: u32, step: Instant, end: Instant) -> (Duration, usize) {
+    let within: Vec<(Instant, u32)> =
+        capacities.iter().copied().filter(|(at, _)| *at > step && *at <= end).collect();
+    let Some((_, level)) = within.last() else { return (Duration::ZERO, 0) };
+    let away = |capacity: u32| f64::from(capacity.abs_diff(*level)) > MARGIN * f64::from(full);
+    // Each reading holds until the next; the first one ends what was before.
+    let first = within.iter().rposition(|(_, capacity)| away(*capacity)).map_or(0, |last| last + 1);
+    let settled = within.get(first).map_or(Duration::ZERO, |(at, _)| at.saturating_duration_since(step));
+    let rises = within.windows(2).filter(|pair| pair[0].1 != pair[1].1).map(|pair| pair[1].1 > pair[0].1);
+    let rises: Vec<bool> = rises.collect();
+    (settled, rises.windows(2).filter(|pair| pair[0] != pair[1]).count())
 }
 
 /// When the used time was last seen to grow.
@@ -281,16 +285,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_has_settled_with_its_last_change_and_flaps_when_it_turns_round() {
+    fn a_cap_has_settled_when_it_stays_near_where_it_ends_and_flaps_when_it_turns_round() {
         let begin = Instant::now();
         let (step, end) = (begin + 50 * MS, begin + 900 * MS);
         let told = |all: &[(u32, u32)]| {
             let all: Vec<_> = all.iter().map(|(ms, capacity)| (begin + MS * *ms, *capacity)).collect();
-            settled_after(&all, step, end)
+            settled_after(&all, 200, step, end)
         };
         assert_eq!(told(&[(0, 200)]), (Duration::ZERO, 0));
-        assert_eq!(told(&[(0, 100), (10, 200), (100, 120), (160, 20), (400, 20)]), (110 * MS, 0));
-        assert_eq!(told(&[(0, 200), (100, 20), (300, 60), (500, 20), (950, 0)]), (450 * MS, 2));
+        assert_eq!(told(&[(0, 100), (10, 200), (100, 120), (160, 30), (400, 20)]), (110 * MS, 0));
+        assert_eq!(told(&[(0, 200), (100, 20), (300, 60), (500, 20), (950, 0)]), (450 * MS, 1));
+        assert_eq!(told(&[(100, 20), (300, 60), (500, 20), (600, 60)]).1, 2);
     }
 
     #[test]
