@@ -7,6 +7,8 @@
 //! It holds the fast path ([`Search`](crate::Search)) against the plain one ([`Algorithm::verify`]), so that only
 //! the plain one has to be reviewed for what it computes and the known answers speak for that.
 
+mod random;
+
 use crate::{Algorithm, Finding, InvalidInput, Range, Target};
 
 /// Lengths beyond the longest accepted that are tried as well, in bytes.
@@ -83,12 +85,23 @@ pub enum Violation {
         /// What the algorithm did.
         accepted: bool,
     },
+    /// Neither accepted nor refused.
+    #[error("a panic at the input {input:02x?} with the finding {finding:02x?}")]
+    Panic {
+        /// The input.
+        input: Vec<u8>,
+        /// The finding.
+        finding: Vec<u8>,
+    },
 }
 
 type Found = Vec<(Vec<u8>, [u8; 32])>;
 
-/// Checks known answers, agreement of both paths, exact coverage at any budget, selection by target, and lengths.
-/// `span` is the number of positions that are scanned at the start, in the middle and at the end of the space.
+/// Checks known answers, agreement of both paths, exact coverage at any budget, selection by target, and lengths; the
+/// same for random inputs, ranges and targets; that a small budget is kept; that no bytes make it panic.
+///
+/// `span` is the number of positions that are scanned at the start, in the middle and at the end of the space, each
+/// some thirty times over. An algorithm of several paths is checked once for each.
 pub fn check(algorithm: &dyn Algorithm, answers: &[KnownAnswer], span: u64) -> Result<(), Violation> {
     let Some(first) = answers.first().filter(|_| span >= 8) else {
         return Err(Violation::NothingToCheck);
@@ -104,8 +117,11 @@ pub fn check(algorithm: &dyn Algorithm, answers: &[KnownAnswer], span: u64) -> R
         selection(algorithm, &first.input, range, &all)?;
         splits(algorithm, &first.input, range, &all)?;
     }
+    random::ranges(algorithm, first, span)?;
+    random::cancellation(algorithm, &first.input)?;
     outside(algorithm, &first.input)?;
-    lengths(algorithm, first)
+    lengths(algorithm, first)?;
+    random::garbage(algorithm, first)
 }
 
 fn known_answer(algorithm: &dyn Algorithm, answer: &KnownAnswer) -> Result<(), Violation> {

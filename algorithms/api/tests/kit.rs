@@ -21,6 +21,10 @@ enum Fault {
     AcceptsShortInput,
     AcceptsLongFinding,
     RefusesItsInput,
+    WrongForOtherInputs,
+    WrongOffTheBeatenTrack,
+    KeepsNoSmallBudget,
+    PanicsAtAByte,
 }
 
 /// Multiplies and adds, which is enough to be a function of position and input.
@@ -63,6 +67,7 @@ impl Algorithm for Toy {
 
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
         TOY.check_input(input)?;
+        assert!(self.0 != Fault::PanicsAtAByte || input[0] % 16 != 9, "an input that nobody thought of");
         if self.0 != Fault::AcceptsLongFinding || finding.len() < 8 {
             TOY.check_finding(finding)?;
         }
@@ -80,7 +85,11 @@ impl Search for ToySearch {
         sink: &mut dyn FnMut(Finding<'_>),
     ) -> u64 {
         let before = *range;
-        let budget = if self.0 == Fault::IgnoresBudget { u64::MAX } else { budget };
+        let budget = match self.0 {
+            Fault::IgnoresBudget => u64::MAX,
+            Fault::KeepsNoSmallBudget if range.len() > 1 << 20 => budget.max(16),
+            _ => budget,
+        };
         let positions = if self.0 == Fault::IgnoresEnd { u64::MAX } else { POSITIONS };
         let mut scanned = range.take(budget.min(1 << 20), positions);
         let done = scanned.end - scanned.start;
@@ -96,6 +105,13 @@ impl Search for ToySearch {
             let mut hash = hash(self.1, position);
             if self.0 == Fault::FastPathDiffers && position % 11 == 10 {
                 hash[0] ^= 1;
+            }
+            let middle = POSITIONS / 2;
+            let beaten = !(200..=POSITIONS - 200).contains(&position) || position.abs_diff(middle) < 200;
+            if self.0 == Fault::WrongForOtherInputs && self.1 != 3
+                || self.0 == Fault::WrongOffTheBeatenTrack && !beaten
+            {
+                hash[7] ^= 1;
             }
             let meets = match self.0 {
                 Fault::StrictlyBelowTarget => target.is_met_by(&hash) && target.to_le_bytes() != hash,
@@ -168,4 +184,24 @@ fn wrong_lengths_that_pass_and_right_ones_that_do_not_are_caught() {
         outcome(Fault::RefusesItsInput),
         Err(Violation::Length { what: "input", accepted: false, .. })
     ));
+}
+
+#[test]
+fn what_is_wrong_only_for_inputs_or_ranges_that_nobody_listed_is_caught() {
+    for fault in [Fault::WrongForOtherInputs, Fault::WrongOffTheBeatenTrack] {
+        assert!(matches!(outcome(fault), Err(Violation::Disagreement { .. })), "{:?}", outcome(fault));
+    }
+}
+
+#[test]
+fn a_call_that_does_not_come_back_after_a_small_budget_is_caught() {
+    assert!(matches!(outcome(Fault::KeepsNoSmallBudget), Err(Violation::Coverage { budget: 1, .. })));
+}
+
+#[test]
+fn a_panic_is_caught_and_reported_with_what_caused_it() {
+    match outcome(Fault::PanicsAtAByte) {
+        Err(Violation::Panic { input, .. }) => assert_eq!(input[0] % 16, 9),
+        other => panic!("{other:?}"),
+    }
 }
