@@ -5,7 +5,7 @@ use algorithm_api::{
     Algorithm, Range, Target,
     conformance::{KnownAnswer, check},
 };
-use algorithm_sha256d::Sha256d;
+use algorithm_sha256d::{Path, Sha256d};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -51,6 +51,14 @@ fn it_passes_the_conformance_kit_with_published_headers() {
     let answers = answers();
     assert!(answers.len() >= 5);
     check(&Sha256d, &answers, 4096).unwrap();
+}
+
+#[test]
+fn each_path_of_this_processor_passes_the_conformance_kit() {
+    for path in Path::available() {
+        check(&Sha256d::on(path).unwrap(), &answers(), 1024)
+            .unwrap_or_else(|wrong| panic!("{path}: {wrong}"));
+    }
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! The ways to scan, and which of them this processor can go.
+
+use std::fmt;
+
+#[cfg(target_arch = "aarch64")]
+use crate::arm_sha2;
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2, avx512, sha_ni};
+use crate::{header::Header, lanes::Stop, portable};
+
+/// A way to scan. All report the same findings, at different speeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// AVX-512 of x86-64, sixteen nonces at a time.
+    Avx512,
+    /// SHA instructions of x86-64, four nonces at a time.
+    ShaNi,
+    /// AVX2 of x86-64, eight nonces at a time.
+    Avx2,
+    /// SHA-2 instructions of 64-bit ARM, four nonces at a time.
+    ArmSha2,
+    /// Nothing of a particular processor, one nonce at a time.
+    Portable,
+}
+
+impl Path {
+    /// All that there are, the best first.
+    ///
+    /// The order is reasoned, not measured on the spot: an algorithm has no clock. A hash takes some 2,850 operations.
+    /// AVX-512 does each for sixteen nonces, two a cycle or what amounts to it: 90 cycles. The SHA instructions need
+    /// 60 pairs of rounds, 120 cycles where a pair takes two, and with the steps of the schedule 200 where it takes
+    /// three. AVX2 needs three operations for a rotation: about 250. Whoever has measured otherwise chooses
+    /// with [`Sha256d::on`](crate::Sha256d::on).
+    ///
+    /// Vectors and SHA instructions mixed in one stream are not among them: both use the same execution ports, and
+    /// some processors take hundreds of cycles for a SHA instruction while the upper half of a vector register is in
+    /// use. Nor is a seventeenth nonce in integer registers: its code does not fit the instruction cache.
+    pub const ALL: [Self; 5] = [Self::Avx512, Self::ShaNi, Self::Avx2, Self::ArmSha2, Self::Portable];
+
+    /// Those that this processor can go, the best first; the last is [`Path::Portable`].
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|path| path.is_available())
+    }
+
+    /// The first of [`Path::available`].
+    pub fn best() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+
+    /// Whether the processor has what it takes and the operating system lets it be used.
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::ShaNi => {
+                is_x86_feature_detected!("sha")
+                    && is_x86_feature_detected!("ssse3")
+                    && is_x86_feature_detected!("sse4.1")
+                    && is_x86_feature_detected!("avx")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "aarch64")]
+            Self::ArmSha2 => {
+                std::arch::is_aarch64_feature_detected!("neon")
+                    && std::arch::is_aarch64_feature_detected!("sha2")
+            }
+            Self::Portable => true,
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 | Self::ShaNi | Self::Avx2 => false,
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::ArmSha2 => false,
+        }
+    }
+
+    /// Its name in figures and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::ShaNi => "sha-ni",
+            Self::Avx2 => "avx2",
+            Self::ArmSha2 => "arm-sha2",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A path that is wanted on a processor that cannot go it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this processor cannot go the path {0} of sha256d: choose one of Path::available()")]
+pub struct UnavailablePath(pub Path);
+
+/// A path that this processor can go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CheckedPath(Path);
+
+impl CheckedPath {
+    pub(crate) fn new(path: Path) -> Result<Self, UnavailablePath> {
+        if path.is_available() { Ok(Self(path)) } else { Err(UnavailablePath(path)) }
+    }
+
+    pub(crate) fn best() -> Self {
+        Self(Path::best())
+    }
+
+    /// Nonces of a batch.
+    pub(crate) const fn lanes(self) -> u32 {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Path::ShaNi => sha_ni::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => avx2::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Path::ArmSha2 => arm_sha2::LANES,
+            _ => portable::LANES,
+        }
+    }
+
+    /// Scans at least `count` nonces from `first` on, in whole batches, up to the first batch that may hold a finding:
+    /// one whose top word is not above `top`. The whole loop is the path's own, so that what chooses it costs nothing.
+    #[allow(unsafe_code)]
+    pub(crate) fn find(self, header: &Header, first: u32, count: u64, top: u32) -> Option<Stop> {
+        match self.0 {
+            // SAFETY: `new` and `best` have asked for what `Path::is_available` names: avx512f.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => unsafe { avx512::find(header, first, count, top) },
+            // SAFETY: as above: sha, ssse3, sse4.1, avx; sse2 is part of x86-64.
+            #[cfg(target_arch = "x86_64")]
+            Path::ShaNi => unsafe { sha_ni::find(header, first, count, top) },
+            // SAFETY: as above: avx2.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => unsafe { avx2::find(header, first, count, top) },
+            // SAFETY: as above: neon, sha2.
+            #[cfg(target_arch = "aarch64")]
+            Path::ArmSha2 => unsafe { arm_sha2::find(header, first, count, top) },
+            _ => portable::find(header, first, count, top),
+        }
+    }
+}
