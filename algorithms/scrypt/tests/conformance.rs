@@ -1,11 +1,11 @@
-//! scrypt(1024,1,1) against Litecoin's published headers and the conformance kit.
-#![cfg(test)]
+//! scrypt(1024,1,1) against Litecoin's published headers and the conformance kit, on each path of this processor.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use algorithm_api::{
     Algorithm,
     conformance::{KnownAnswer, check},
 };
-use algorithm_scrypt::Scrypt1024;
+use algorithm_scrypt::{Path, Scrypt1024};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -39,9 +39,13 @@ fn answers() -> Vec<KnownAnswer> {
 }
 
 #[test]
-fn it_passes_the_conformance_kit_with_published_headers() {
+fn every_path_passes_the_conformance_kit_with_published_headers() {
     let answers = answers();
     assert!(answers.len() >= 5);
+    for path in Path::available() {
+        let checked = check(&Scrypt1024::on(path).unwrap(), &answers, 64);
+        assert_eq!(checked, Ok(()), "{path}");
+    }
     check(&Scrypt1024, &answers, 64).unwrap();
 }
 
@@ -52,4 +56,13 @@ fn the_nonce_bytes_of_the_input_are_ignored() {
     other[76..].fill(0xa5);
     assert_eq!(Scrypt1024.verify(&header, &[1, 2, 3, 4]), Scrypt1024.verify(&other, &[1, 2, 3, 4]));
     assert_ne!(Scrypt1024.verify(&header, &[1, 2, 3, 4]), Scrypt1024.verify(&header, &[1, 2, 3, 5]));
+}
+
+#[test]
+fn only_paths_that_the_processor_can_go_are_had_and_the_portable_one_always_is() {
+    assert!(Path::Portable.is_available());
+    for path in Path::ALL {
+        assert_eq!(Scrypt1024::on(path).is_some(), path.is_available(), "{path}");
+    }
+    assert_eq!(Path::available().next(), Some(Path::best()));
 }
