@@ -11,9 +11,11 @@
 //! The worth of a finding is a 256-bit little-endian integer, for proof of work the hash: the lower, the better,
 //! and it meets a [`Target`] when it is not above.
 //!
-//! [`conformance`] is called from the tests of each algorithm in a few lines.
+//! [`conformance`] is called from the tests of each algorithm in a few lines. [`context`] is for algorithms that
+//! prepare much once for many inputs.
 
 pub mod conformance;
+pub mod context;
 
 use std::ops::RangeInclusive;
 
@@ -88,6 +90,11 @@ pub trait Algorithm: Send + Sync {
 
     /// Computes the hash of one finding, plainly. Whether it is good enough is the caller's question.
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput>;
+
+    /// The same algorithm with contexts, if it has any: see [`context`].
+    fn seeded(&self) -> Option<&dyn context::Seeded> {
+        None
+    }
 }
 
 /// A prepared input.
