@@ -3,7 +3,7 @@
 use crate::{
     SEED_LEN,
     bound::Bound,
-    dataset::{CHUNKS, Filled, Filling},
+    dataset::{CHUNKS, Filled, Filling, Source},
     library::{Abilities, Backing, Cache, Dataset, EmptyCache},
     memory::Spare,
 };
@@ -46,7 +46,8 @@ impl SeedContext {
         seed: [u8; SEED_LEN],
         spare: &Arc<Spare>,
     ) -> Result<Self, ContextError> {
-        Self::new(abilities, seed, Some(Filling::new(Dataset::reserve(spare)?)))
+        let filling = Filling::new(Dataset::reserve(spare)?, Source::best(&seed));
+        Self::new(abilities, seed, Some(filling))
     }
 
     fn new(
@@ -144,6 +145,8 @@ impl Context for SeedContext {
         let dataset = self.filling.as_ref().and_then(|filling| filling.dataset().area());
         let scratchpads = self.ready.get().and_then(|bound| bound.area());
         let areas = [cache, dataset, scratchpads].into_iter().flatten().collect();
-        Report { mode: self.mode(), areas, paths: self.abilities.paths() }
+        let mut paths = self.abilities.paths();
+        paths.extend(self.filling.as_ref().map(|filling| ("data set", filling.source().name())));
+        Report { mode: self.mode(), areas, paths }
     }
 }

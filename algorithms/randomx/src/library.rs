@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::{
+    dataset::Item,
     float::FloatState,
     memory::{self, Execute, Mapping, Spare, may_execute},
 };
@@ -148,10 +149,9 @@ impl Cache {
     }
 
     /// The filled cache.
-    #[cfg(test)]
-    pub(crate) fn words(&self) -> &[u64] {
+    pub(crate) fn lines(&self) -> &[Item] {
         // SAFETY: so many bytes were allocated, at a multiple of 64, and filled; nothing writes to them again.
-        unsafe { std::slice::from_raw_parts(self.memory().as_ptr().cast(), CACHE_LEN / 8) }
+        unsafe { std::slice::from_raw_parts(self.memory().as_ptr().cast(), CACHE_LEN / ITEM_LEN) }
     }
 }
 
@@ -226,6 +226,18 @@ impl Dataset {
         let raw = (&raw const *self.raw).cast_mut();
         // SAFETY: the library writes to the items named and reads the rest; the caller sees to these items.
         unsafe { randomx_init_dataset(raw, cache.raw.as_ptr(), first as c_ulong, count as c_ulong) };
+    }
+}
+
+impl Dataset {
+    /// Some of the items.
+    ///
+    /// # Safety
+    /// Nothing else reads or writes these items while the slice lives, and there are so many.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn items(&self, first: usize, count: usize) -> &mut [Item] {
+        // SAFETY: the memory holds all items from its start on, zero at first; the caller sees to the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.raw.memory.cast::<Item>().add(first), count) }
     }
 }
 
@@ -367,7 +379,8 @@ mod tests {
         let cache = cache(Abilities::find(), check["key"].as_str().unwrap().as_bytes());
         for (at, word) in check["cacheMemory_u64"].as_object().unwrap() {
             let word = u64::from_str_radix(word.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
-            assert_eq!(cache.words()[at.parse::<usize>().unwrap()], word);
+            let at: usize = at.parse().unwrap();
+            assert_eq!(cache.lines()[at / 8][at % 8], word);
         }
     }
 
