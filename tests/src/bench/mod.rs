@@ -1,5 +1,6 @@
 //! Benchmarks: what was measured, as a table for people and as JSON for programs, both from the same figures.
 
+pub mod hash;
 pub mod idle;
 pub mod share;
 

@@ -1,0 +1,199 @@
+//! Who searches: a path of an algorithm by itself, or the worker's own threads.
+
+use crate::{bench::thread_cpu, coordinator::Failure};
+use algorithm_api::{Algorithm, Range, Target};
+use algorithm_scrypt::Scrypt1024;
+use algorithm_sha256d::Sha256d;
+use bus_schemas::{
+    AlgorithmId, ShareBits, examples,
+    job::{AlgorithmRef, Job},
+    work::NonceRange,
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use worker::search::SearchPool;
+use worker_core::{Assignment, Input, SearchOrder, Unit};
+
+use super::WORKER;
+use crate::bench::idle::processor_time::{HashThreads, used};
+
+/// Everything that is measured.
+pub(super) const ALGORITHMS: [&str; 2] = ["sha256d", "scrypt-1024-1-1"];
+/// Difficulty of what counts as a finding, in bits: rare, and yet looked for as in a real pool.
+const BITS: u8 = 24;
+/// Processor time of one call, about.
+const CALL: Duration = Duration::from_millis(2);
+/// Time that a pool of threads may take to say how far it got.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Findings and ends that wait for the benchmark.
+const INBOX: usize = 1_024;
+
+/// What was searched in one turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Searched {
+    pub(super) hashes: f64,
+    pub(super) cpu: Duration,
+    pub(super) clock: Duration,
+}
+
+impl Searched {
+    pub(super) fn per_cpu_second(&self) -> f64 {
+        self.hashes / self.cpu.as_secs_f64()
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
+        self.hashes / self.clock.as_secs_f64()
+    }
+}
+
+/// One that searches when it is its turn.
+pub(super) trait Contender {
+    /// Its name in the figures.
+    fn name(&self) -> String;
+
+    /// Whether it is somebody else's program.
+    fn is_peer(&self) -> bool {
+        false
+    }
+
+    /// Searches on `threads` threads for about `length`.
+    fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure>;
+}
+
+fn target() -> Target {
+    Target::from_le_bytes(bus_schemas::Target::from_share_bits(ShareBits::new(BITS)).to_le_bytes())
+}
+
+/// A path of an algorithm, and nothing around it.
+pub(super) struct OnPath {
+    name: &'static str,
+    algorithm: Box<dyn Algorithm>,
+}
+
+impl OnPath {
+    /// Those that this processor can go.
+    pub(super) fn all(algorithm: &str) -> Vec<Self> {
+        fn on<A: Algorithm + 'static>(name: &'static str, algorithm: Option<A>) -> Option<OnPath> {
+            Some(OnPath { name, algorithm: Box::new(algorithm?) })
+        }
+        match algorithm {
+            "sha256d" => algorithm_sha256d::Path::available()
+                .filter_map(|path| on(path.name(), Sha256d::on(path).ok()))
+                .collect(),
+            "scrypt-1024-1-1" => algorithm_scrypt::Path::available()
+                .filter_map(|path| on(path.name(), Scrypt1024::on(path)))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// One thread's part: hashes and the processor time that they took.
+    fn run(&self, number: usize, length: Duration) -> Result<(u64, Duration), String> {
+        let descriptor = self.algorithm.descriptor();
+        let header = [number as u8; 80];
+        let mut search = self.algorithm.prepare(&header).map_err(|error| error.to_string())?;
+        let mut range = Range { next: 0, end: descriptor.positions };
+        let (target, mut hashes, mut budget) = (target(), 0, 1);
+        let (begun, cpu) = (Instant::now(), thread_cpu());
+        while begun.elapsed() < length {
+            if range.is_empty() {
+                range.next = 0;
+            }
+            let before = thread_cpu();
+            let done = search.search(&mut range, budget, &target, &mut |_| ());
+            let took = thread_cpu().saturating_sub(before).max(Duration::from_nanos(1));
+            hashes += done;
+            let fitting = done as f64 * CALL.as_secs_f64() / took.as_secs_f64();
+            budget = (fitting as u64).clamp(1, budget * 4);
+        }
+        Ok((hashes, thread_cpu().saturating_sub(cpu)))
+    }
+}
+
+impl Contender for OnPath {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
+        let (begun, this) = (Instant::now(), &*self);
+        let parts: Vec<Result<_, String>> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..threads).map(|number| scope.spawn(move || this.run(number, length))).collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.map(|joined| joined.unwrap_or_else(|_| Err("a thread has panicked".to_owned()))).collect()
+        });
+        let clock = begun.elapsed();
+        let (mut hashes, mut cpu) = (0, Duration::ZERO);
+        for part in parts {
+            let (more, took) = part?;
+            hashes += more;
+            cpu += took;
+        }
+        Ok(Searched { hashes: hashes as f64, cpu, clock })
+    }
+}
+
+/// The worker's search threads as in operation: chunks, findings, pace, idle class.
+pub(super) struct WholeWorker {
+    pub(super) algorithm: &'static str,
+}
+
+impl WholeWorker {
+    fn order(&self, thread: usize) -> Result<SearchOrder, Failure> {
+        let mut job: Job = examples::job()?;
+        job.algorithm = AlgorithmRef { id: AlgorithmId::new(self.algorithm)?, ..job.algorithm };
+        let bits = ShareBits::new(BITS);
+        let target = bus_schemas::Target::from_share_bits(bits);
+        let assignment = Assignment { job: Arc::new(job), slot: 3, slot_generation: 1, bits, target };
+        let unit = Unit { row: thread as u64, nonces: NonceRange { start: 0, end: 1 << 32 } };
+        Ok(SearchOrder { thread: thread as u16, order: 1, assignment: Arc::new(assignment), unit })
+    }
+}
+
+impl Contender for WholeWorker {
+    fn name(&self) -> String {
+        WORKER.to_owned()
+    }
+
+    fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
+        let (results, mut inbox) = mpsc::channel(INBOX);
+        let mut pool = SearchPool::new(results, Arc::new(|_| ()));
+        let begun = Instant::now();
+        for thread in 0..threads {
+            pool.start(self.order(thread)?)?;
+        }
+        thread::sleep(length);
+        let searching = HashThreads::of_worker(std::process::id())?;
+        for thread in 0..threads {
+            pool.stop(thread as u16, 1);
+        }
+        let mut hashes = 0;
+        for _ in 0..threads {
+            hashes += ended(&mut inbox)?;
+        }
+        let clock = begun.elapsed();
+        // They wait for their next order, so all that they used was for this one.
+        let cpu = used(&BTreeMap::new(), &searching.read());
+        Ok(Searched { hashes: hashes as f64, cpu, clock })
+    }
+}
+
+/// Positions of the next unit that ends.
+fn ended(inbox: &mut mpsc::Receiver<Input>) -> Result<u64, Failure> {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    while Instant::now() < deadline {
+        match inbox.try_recv() {
+            Ok(Input::UnitEnded { next, .. }) => return Ok(next),
+            Ok(Input::Found { .. }) => {}
+            Ok(other) => return Err(format!("the search threads say {other:?}").into()),
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    Err(format!("the search threads did not stop within {STOP_DEADLINE:?}").into())
+}

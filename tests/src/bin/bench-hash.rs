@@ -1,0 +1,44 @@
+//! `make bench-hash`: see [`system_tests::bench::hash`].
+
+use clap::Parser;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+use system_tests::bench::{
+    hash::{self, Plan},
+    publish,
+};
+
+/// Measures how fast each algorithm searches.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A rough answer in under two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Only algorithms whose name begins so.
+    #[arg(long)]
+    algorithm: Vec<String>,
+    /// The program of a peer that takes its turns in the same run: cpuminer-opt or minerd.
+    #[arg(long)]
+    peer: Option<PathBuf>,
+    /// Turns of each contender.
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::new("warn,system_tests=info");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    let (rounds, length) = if arguments.quick { (3, 400) } else { (9, 1_500) };
+    let plan = Plan { rounds: arguments.rounds.unwrap_or(rounds), length: Duration::from_millis(length) };
+    let measured = hash::measure(plan, &arguments.algorithm, arguments.peer.as_deref());
+    match measured.and_then(|figures| Ok(publish("hash", &figures)?)) {
+        Ok(path) => {
+            tracing::info!(path = %path.display(), "written");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(%error, "could not measure");
+            ExitCode::FAILURE
+        }
+    }
+}
