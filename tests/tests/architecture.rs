@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("algorithms/api", &[]),
     ("algorithms/sha256d", &["algorithms/api"]),
     ("algorithms/scrypt", &["algorithms/api"]),
+    ("algorithms/randomx", &["algorithms/api"]),
     ("nats", &["bus-schemas"]),
     ("coordinator/core", &["bus-schemas"]),
     ("coordinator/job-sources", &["bus-schemas", "algorithms/*"]),
@@ -29,6 +30,7 @@ const PURE: &[&str] = &[
     "algorithms/api",
     "algorithms/sha256d",
     "algorithms/scrypt",
+    "algorithms/randomx",
     "coordinator/core",
     "worker/core",
 ];

@@ -53,12 +53,17 @@ fn half(config: &mut PoolConfig) {
     config.cap_percent = Some(50);
 }
 
-/// Every mode. The worker under caps draws the curve of the trade between tail and harvest.
-pub const MODES: [Mode; 6] = [
+/// Every mode. The worker under caps draws the curve of the trade between tail and harvest; with rests it shows what they
+/// do in a group in which there are none by themselves.
+pub const MODES: [Mode; 7] = [
     Mode { goals: true, ..mode("worker", Kind::Worker(as_it_comes, "")) },
     mode("nice19", Kind::Naive(None)),
     mode("stop-above-25", Kind::Naive(Some(25))),
     Mode { own_session: false, by_default: false, ..mode("nice19-same-group", Kind::Naive(None)) },
+    Mode {
+        by_default: false,
+        ..mode("worker-rests", Kind::Worker(as_it_comes, "work_us = 500\nrest_us = 20\n"))
+    },
     Mode { by_default: false, ..mode("worker-cap-75", Kind::Worker(three_quarters, "")) },
     Mode { by_default: false, ..mode("worker-cap-50", Kind::Worker(half, "")) },
 ];
