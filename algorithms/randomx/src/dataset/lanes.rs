@@ -24,6 +24,7 @@ pub(crate) enum Lanes {
 impl Lanes {
     /// All that this processor has, the fastest first.
     pub(crate) fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut available = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
@@ -184,7 +185,6 @@ mod avx512;
 mod tests {
     use super::*;
     use crate::dataset::superscalar::{Instruction, Operation, Program};
-    use std::time::Instant;
 
     /// Lines of a small cache.
     const LINES: usize = 1 << 10;
@@ -261,21 +261,6 @@ mod tests {
                     assert_eq!(items, plain, "{lanes:?} {operation:?} {constant:#x}");
                 }
             }
-        }
-    }
-
-    #[test]
-    #[ignore = "a measurement"]
-    fn items_a_second() {
-        let cache: Vec<Item> = cache().into_iter().cycle().take(1 << 22).collect();
-        let programs = Programs::of(b"test key 000");
-        let mut items = vec![[0; 8]; 2048];
-        for lanes in Lanes::available().into_iter().cycle().take(6) {
-            let began = Instant::now();
-            for n in 0..200 {
-                lanes.fill(&programs, &cache, n * 2048, &mut items);
-            }
-            println!("{lanes:?}: {:.0} ns an item", began.elapsed().as_nanos() as f64 / (200.0 * 2048.0));
         }
     }
 }
