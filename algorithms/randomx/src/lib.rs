@@ -14,7 +14,7 @@
 //! | mode | memory | what it is good for |
 //! |---|---|---|
 //! | light | a cache of 256 MiB | judging shares; searching where there is no memory |
-//! | fast | a data set of 2,080 MiB, and the cache while it is computed | searching, five to eight times as fast |
+//! | fast | a data set of 2,080 MiB, and the cache while it is computed | searching, about ten times as fast |
 //!
 //! Each thread takes a scratchpad of 2 MiB beside that. Memory is asked for in reserved huge pages
 //! (`sysctl vm.nr_hugepages=1172` for a data set, its cache and four threads), else in transparent huge pages, else in
