@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("algorithms/sha256d", &["algorithms/api"]),
     ("algorithms/scrypt", &["algorithms/api"]),
     ("algorithms/randomx", &["algorithms/api"]),
+    ("algorithms/source-digest", &[]),
     ("nats", &["bus-schemas"]),
     ("coordinator/core", &["bus-schemas"]),
     ("coordinator/job-sources", &["bus-schemas", "algorithms/*"]),
