@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("algorithms/scrypt", &["algorithms/api"]),
     ("algorithms/randomx", &["algorithms/api"]),
     ("algorithms/source-digest", &[]),
+    ("algorithms/certification", &[]),
     ("nats", &["bus-schemas"]),
     ("coordinator/core", &["bus-schemas"]),
     ("coordinator/job-sources", &["bus-schemas", "algorithms/*"]),
@@ -32,6 +33,7 @@ const PURE: &[&str] = &[
     "algorithms/sha256d",
     "algorithms/scrypt",
     "algorithms/randomx",
+    "algorithms/certification",
     "coordinator/core",
     "worker/core",
 ];
