@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("algorithms/randomx", &["algorithms/api"]),
     ("algorithms/source-digest", &[]),
     ("algorithms/certification", &[]),
+    ("algorithms/certify", &["algorithms/*"]),
     ("nats", &["bus-schemas"]),
     ("coordinator/core", &["bus-schemas"]),
     ("coordinator/job-sources", &["bus-schemas", "algorithms/*"]),

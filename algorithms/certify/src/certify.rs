@@ -1,0 +1,148 @@
+//! Signing statements: `certify`, `countersign`, `attach`.
+
+use crate::{algorithms, cli, cli::SignAs, failure::Failure, files, keys::Signer, measure};
+use certification::{
+    Certificate, Digest, MAX_CERTIFICATE_LEN, MAX_SIGNATURE_LEN, Purpose, Signature, Signed, Statement,
+    Subject, UnixSeconds,
+};
+use std::path::Path;
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+impl From<SignAs> for Purpose {
+    fn from(role: SignAs) -> Self {
+        match role {
+            SignAs::Author => Self::Author,
+            SignAs::Certifier => Self::Certifier,
+        }
+    }
+}
+
+/// Tests something, states it and signs that.
+pub(crate) fn certify(command: cli::Certify, now: UnixSeconds) -> Result<(), Failure> {
+    match command {
+        cli::Certify::Algorithm { id, seconds, mut threads, statement: arguments } => {
+            let signer = begin(&arguments)?;
+            let entry = algorithms::find(&id)?;
+            let mut statement = state(entry.subject()?, &arguments, now);
+            statement.known_answers = Some(measure::prove(entry)?);
+            threads.sort_unstable();
+            threads.dedup();
+            for threads in threads {
+                statement.rates.push(measure::rate(entry, threads, seconds)?);
+            }
+            finish(&signer, &statement, &arguments)
+        }
+        cli::Certify::Component { file, id, version, statement: arguments } => {
+            let signer = begin(&arguments)?;
+            let subject = Subject::Component { id, version, artifact_sha256: digest_of(&file)? };
+            finish(&signer, &state(subject, &arguments, now), &arguments)
+        }
+        cli::Certify::Program { file, name, version, statement: arguments } => {
+            let signer = begin(&arguments)?;
+            let subject = Subject::Program { name, version, executable_sha256: digest_of(&file)? };
+            finish(&signer, &state(subject, &arguments, now), &arguments)
+        }
+    }
+}
+
+/// What can go wrong at once does so before anything is measured.
+fn begin(arguments: &cli::Statement) -> Result<Signer, Failure> {
+    files::must_be_free(&arguments.out)?;
+    Signer::read(&arguments.signing)
+}
+
+fn state(subject: Subject, arguments: &cli::Statement, now: UnixSeconds) -> Statement {
+    let expires = now.plus(u64::from(arguments.days) * DAY_SECONDS);
+    Statement::new(subject, arguments.reviewer.clone(), now, expires)
+}
+
+fn finish(signer: &Signer, statement: &Statement, arguments: &cli::Statement) -> Result<(), Failure> {
+    let text = statement.to_text()?;
+    let mut document = Signed::new(text.clone());
+    signer.sign(&mut document, arguments.role.into(), &text)?;
+    files::Fresh::public(&arguments.out)?.write(&document.to_json())?;
+    println!("certificate {} written to {}", Digest::of(text.as_bytes()), arguments.out.display());
+    Ok(())
+}
+
+/// Checks what a certificate says against what is here, and adds a signature.
+pub(crate) fn countersign(command: &cli::Countersign) -> Result<(), Failure> {
+    let signer = Signer::read(&command.signing)?;
+    let certificate = read_certificate(&command.certificate)?;
+    let statement = certificate.statement();
+    let shown = statement.to_text()?;
+    if shown != certificate.document().body() {
+        // Blanks, carriage returns and escapes could show a reader something else than what is signed.
+        return Err(Failure::Differs(
+            "the statement is not written in the usual form; have it made anew".to_owned(),
+        ));
+    }
+    check_here(statement, command.artifact.as_deref())?;
+    let mut document = certificate.document().clone();
+    signer.sign(&mut document, command.role.into(), &shown)?;
+    files::replace(&command.certificate, &document.to_json())
+}
+
+/// A certifier signs what he has seen himself.
+fn check_here(statement: &Statement, artifact: Option<&Path>) -> Result<(), Failure> {
+    let certified = statement.subject.digest();
+    let (here, known_answers) = match (&statement.subject, artifact) {
+        (Subject::NativeAlgorithm { id, version, .. }, None) => {
+            let entry = algorithms::find(id)?;
+            if entry.algorithm.descriptor().version != *version {
+                return Err(Failure::Differs(format!("{id} is not compiled in here with version {version}")));
+            }
+            (entry.compiled_digest()?, Some(measure::prove(entry)?))
+        }
+        (Subject::NativeAlgorithm { .. }, Some(_)) => {
+            return Err(Failure::Usage(
+                "a native algorithm has no --artifact: it is compiled in here".to_owned(),
+            ));
+        }
+        (_, Some(file)) => (digest_of(file)?, None),
+        (_, None) => {
+            return Err(Failure::Usage("name the component or executable with --artifact".to_owned()));
+        }
+    };
+    if here != certified {
+        return Err(Failure::Differs(format!(
+            "{} has the digest {here} here, the certificate says {certified}; it is not signed",
+            statement.subject
+        )));
+    }
+    if known_answers != statement.known_answers {
+        return Err(Failure::Differs(
+            "the certificate names other known answers than passed here".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Adds a signature that was made elsewhere.
+pub(crate) fn attach(command: &cli::Attach) -> Result<(), Failure> {
+    let mut document = read_certificate(&command.certificate)?.document().clone();
+    let signature = Signature::parse(&files::read_text(&command.signature, MAX_SIGNATURE_LEN)?)?;
+    let Some(purpose @ (Purpose::Author | Purpose::Certifier)) = Purpose::of(&signature) else {
+        return Err(Failure::Usage(format!(
+            "{} does not say what it is for: sign with `minisign -S -t \"{}\"`",
+            command.signature.display(),
+            Purpose::Certifier.comment()
+        )));
+    };
+    println!(
+        "signature as {purpose} by key {} added, not verified: inspect with --trust",
+        signature.key_id()
+    );
+    document.add(signature)?;
+    files::replace(&command.certificate, &document.to_json())
+}
+
+/// Reads a certificate.
+pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
+    Ok(Certificate::parse(&files::read(path, MAX_CERTIFICATE_LEN)?)?)
+}
+
+fn digest_of(path: &Path) -> Result<Digest, Failure> {
+    Ok(Digest::of(&files::read(path, files::MAX_ARTIFACT_LEN)?))
+}
