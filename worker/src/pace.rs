@@ -5,14 +5,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use worker_core::{Pace, Rhythm};
 
 use bus_schemas::policy::Priority;
 
-/// Longest rest in one piece, so that a thread that is to stop does so soon.
-const LONGEST_REST: Duration = Duration::from_millis(5);
 /// Bits of one time in the shared word, microseconds: up to sixteen seconds.
 const TIME_BITS: u32 = 24;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
@@ -67,18 +65,19 @@ pub fn rest_after(worked: Duration, pace: Pace) -> Option<Duration> {
     Some(for_cap.max(Duration::from_micros(pace.rhythm.rest_us.into())))
 }
 
-/// Rests, in pieces that are short enough to notice `stopped`.
-pub fn rest(mut left: Duration, stopped: impl Fn() -> bool) {
-    while !left.is_zero() && !stopped() {
-        let piece = left.min(LONGEST_REST);
-        std::thread::sleep(piece);
-        left -= piece;
+/// Rests, and wakes for nothing but its end and somebody who unparks the thread because it is `stopped`.
+pub fn rest(length: Duration, stopped: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !stopped() {
+        let Some(left) = length.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { return };
+        std::thread::park_timeout(left);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
 
     fn pace(cap_percent: u8, work_us: u32, rest_us: u32) -> Pace {
         Pace { cap_percent, priority: Priority::Background, rhythm: Rhythm { work_us, rest_us } }
@@ -91,6 +90,19 @@ mod tests {
             shared.set(wanted);
             assert_eq!(shared.get(), wanted);
         }
+    }
+
+    #[test]
+    fn a_rest_ends_at_once_for_who_is_stopped_and_unparked() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let begun = Instant::now();
+        let resting =
+            std::thread::spawn(move || rest(Duration::from_secs(600), || stopped.load(Ordering::Acquire)));
+        stop.store(true, Ordering::Release);
+        resting.thread().unpark();
+        resting.join().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::mpsc;
-use worker_core::{Input, SearchOrder};
+use worker_core::{Input, Pace, SearchOrder};
 
 /// How long a chunk takes at most: a thread stops no later than this after it was told, give or take. Where the rhythm
 /// asks for a rest sooner, it is shorter.
@@ -69,8 +69,23 @@ impl fmt::Debug for SearchPool {
 #[derive(Debug)]
 struct Thread {
     orders: Option<SyncSender<SearchOrder>>,
+    /// To end its rest.
+    handle: Option<std::thread::Thread>,
     /// Orders up to this one are to stop.
     stop: Arc<AtomicU64>,
+}
+
+impl Thread {
+    fn stop(&self, order: u64) {
+        self.stop.fetch_max(order, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(handle) = &self.handle {
+            handle.unpark();
+        }
+    }
 }
 
 impl SearchPool {
@@ -79,9 +94,12 @@ impl SearchPool {
         Self { threads: Vec::new(), results, pace: SharedPace::default(), ids: ThreadIds::default(), settle }
     }
 
-    /// The pace of all threads.
-    pub fn pace(&self) -> &SharedPace {
-        &self.pace
+    /// Sets the pace of all threads, from their next chunk on. Who rests longer than the new one asks wakes.
+    pub fn set_pace(&self, pace: Pace) {
+        self.pace.set(pace);
+        for thread in &self.threads {
+            thread.wake();
+        }
     }
 
     /// The kernel's ids of the threads.
@@ -102,7 +120,7 @@ impl SearchPool {
     /// Lets a thread stop `order` and what came before.
     pub fn stop(&self, thread: u16, order: u64) {
         if let Some(thread) = self.threads.get(usize::from(thread)) {
-            thread.stop.fetch_max(order, Ordering::Release);
+            thread.stop(order);
         }
     }
 
@@ -129,14 +147,15 @@ impl SearchPool {
         if let Err(error) = &spawned {
             tracing::error!(%error, "a search thread cannot be started");
         }
-        Thread { orders: spawned.ok().map(|_| orders), stop }
+        let handle = spawned.as_ref().ok().map(|spawned| spawned.thread().clone());
+        Thread { orders: spawned.ok().map(|_| orders), handle, stop }
     }
 }
 
 impl Drop for SearchPool {
     fn drop(&mut self) {
         for thread in &self.threads {
-            thread.stop.store(u64::MAX, Ordering::Release);
+            thread.stop(u64::MAX);
         }
     }
 }
@@ -243,7 +262,8 @@ impl Searcher {
             self.worked += took;
             if let Some(rest) = pace::rest_after(self.worked, pace) {
                 self.worked = Duration::ZERO;
-                pace::rest(rest, || self.stop.load(Ordering::Acquire) >= number);
+                let sooner = || self.pace.get().cap_percent > pace.cap_percent;
+                pace::rest(rest, || self.stop.load(Ordering::Acquire) >= number || sooner());
             }
         }
         Some(Input::UnitEnded { thread, order: number, next: range.next })

@@ -324,7 +324,7 @@ impl Shell {
             Effect::SetPace(mut pace) => {
                 pace.rhythm.work_us = self.rhythm.0.unwrap_or(pace.rhythm.work_us);
                 pace.rhythm.rest_us = self.rhythm.1.unwrap_or(pace.rhythm.rest_us);
-                self.search.pace().set(pace);
+                self.search.set_pace(pace);
             }
             Effect::PublishEvent(event) => {
                 tracing::info!(event = event.kind(), what = ?event.what, "told");

@@ -62,6 +62,9 @@ pub struct Rhythm {
 /// From this demand on, in thousandths, the search rests after so much work, microseconds. A processor that goes idle
 /// pulls over what waits behind another one; the busier the host, the more often something does.
 const RHYTHMS: [(u16, u32); 3] = [(400, 500), (100, 1_000), (0, 2_000)];
+/// In an idle group, where rests are for a cap only, so much is worked between two, microseconds: each one ends with a thread
+/// that wakes, and that is what the application notices.
+pub(crate) const WORK_IN_IDLE_GROUP_US: u32 = 20_000;
 /// Length of a rest, microseconds: just long enough that the kernel looks for waiting tasks.
 const REST_US: u32 = 20;
 

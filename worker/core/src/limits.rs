@@ -1,7 +1,7 @@
 //! Everything besides configuration and role that limits the search: schedule, throttle orders, load, veto, group.
 
 use crate::{
-    governor::{Governor, LoadSample, Rhythm, Verdict},
+    governor::{Governor, LoadSample, Rhythm, Verdict, WORK_IN_IDLE_GROUP_US},
     input::{GroupReport, ThrottleOrder},
     moment::{MonotonicMs, Now},
     search::MAX_THREADS,
@@ -127,7 +127,7 @@ impl Limits {
     pub(crate) fn rhythm(&self) -> Rhythm {
         let rhythm = self.governor.rhythm();
         let idle = self.group.as_ref().is_some_and(|group| group.idle);
-        if idle { Rhythm { rest_us: 0, ..rhythm } } else { rhythm }
+        if idle { Rhythm { work_us: WORK_IN_IDLE_GROUP_US, rest_us: 0 } } else { rhythm }
     }
 
     fn governed(&mut self, worker: &WorkerId, verdict: Option<Verdict>) -> Option<EventData> {

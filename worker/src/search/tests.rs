@@ -100,3 +100,21 @@ fn a_chunk_is_sized_by_time_and_by_what_it_may_find() {
     };
     assert_eq!([most(0), most(1), most(9), most(200)], [64, 128, 64 << 9, u64::MAX]);
 }
+
+#[tokio::test]
+async fn a_thread_that_rests_wakes_for_a_stop_and_for_a_higher_cap() {
+    let rhythm = worker_core::Rhythm { work_us: 1, rest_us: 16_000_000 };
+    let resting = Pace { cap_percent: 1, priority: Priority::Idle, rhythm };
+    let open = Pace { cap_percent: 100, rhythm: worker_core::Rhythm { rest_us: 0, ..rhythm }, ..resting };
+    let (mut pool, mut inbox) = pool();
+    let begun = std::time::Instant::now();
+    pool.set_pace(resting);
+    pool.start(order("sha256d", 1, 200, 200_000)).unwrap();
+    pool.set_pace(open);
+    assert!(matches!(next(&mut inbox).await, Input::UnitEnded { order: 1, next: 200_000, .. }));
+    pool.set_pace(resting);
+    pool.start(order("sha256d", 2, 200, 1 << 32)).unwrap();
+    pool.stop(0, 2);
+    assert!(matches!(next(&mut inbox).await, Input::UnitEnded { order: 2, .. }));
+    assert!(begun.elapsed() < Duration::from_micros(rhythm.rest_us.into()), "{:?}", begun.elapsed());
+}

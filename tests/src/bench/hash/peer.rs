@@ -12,15 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What it is called, and what our algorithms are called there.
-const KNOWN: [(&str, &[(&str, &str)]); 2] = [
-    ("cpuminer", &[("sha256d", "sha256d"), ("scrypt-1024-1-1", "scrypt")]),
-    ("minerd", &[("sha256d", "sha256d"), ("scrypt-1024-1-1", "scrypt")]),
-];
+/// What it is called, and the words before its rate. cpuminer-opt sums up exactly only when its time limit ends it; its
+/// `Total` on the way counts whole seconds.
+const KNOWN: [(&str, &str); 2] = [("cpuminer", "Benchmark: "), ("minerd", "Total: ")];
+/// What our algorithms are called there.
+const ALGORITHMS: [(&str, &str); 2] = [("sha256d", "sha256d"), ("scrypt-1024-1-1", "scrypt")];
 /// Until it has found its pace.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// It tells its rate every few seconds only, so its turns are at least this long.
 const SHORTEST_TURN: Duration = Duration::from_secs(6);
+/// It ends by itself so long after the turn, and takes at most [`END_DEADLINE`] for that.
+const AFTER: Duration = Duration::from_secs(1);
+const END_DEADLINE: Duration = Duration::from_secs(10);
+/// How often is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A miner of the cpuminer family.
 #[derive(Debug)]
@@ -28,15 +33,16 @@ pub struct Peer {
     program: PathBuf,
     name: String,
     algorithm: &'static str,
+    tells: &'static str,
 }
 
 impl Peer {
     /// `None` where the program or the algorithm is not one of those that can be compared.
     pub fn new(program: &Path, algorithm: &str) -> Option<Self> {
         let name = program.file_name()?.to_str()?.to_owned();
-        let (_, algorithms) = KNOWN.iter().find(|(known, _)| name.starts_with(known))?;
-        let (_, algorithm) = algorithms.iter().find(|(ours, _)| *ours == algorithm)?;
-        Some(Self { program: program.to_owned(), name, algorithm })
+        let (_, tells) = KNOWN.iter().find(|(known, _)| name.starts_with(known))?;
+        let (_, algorithm) = ALGORITHMS.iter().find(|(ours, _)| *ours == algorithm)?;
+        Some(Self { program: program.to_owned(), name, algorithm, tells })
     }
 }
 
@@ -50,27 +56,41 @@ impl Contender for Peer {
     }
 
     fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
+        let length = length.max(SHORTEST_TURN);
         let folder = RunFolder::temporary()?;
-        let mut process = Launch::new(&self.name, &self.program, folder.path())
-            .args(["-a", self.algorithm, "--benchmark", "-t", &threads.to_string()])
-            .start()?;
+        let mut launch = Launch::new(&self.name, &self.program, folder.path()).args([
+            "-a",
+            self.algorithm,
+            "--benchmark",
+            "-t",
+            &threads.to_string(),
+        ]);
+        let ends_itself = self.tells != "Total: ";
+        if ends_itself {
+            let limit = (WARM_UP + length + AFTER).as_secs();
+            launch = launch.args(["--time-limit", &limit.to_string()]);
+        }
+        let mut process = launch.start()?;
         thread::sleep(WARM_UP);
         process.check_alive()?;
         let (begun, before) = (Instant::now(), of_process(process.id())?);
-        thread::sleep(length.max(SHORTEST_TURN));
+        thread::sleep(length);
         process.check_alive()?;
         let (clock, cpu) = (begun.elapsed(), of_process(process.id())?.saturating_sub(before));
+        while ends_itself && process.ended()?.is_none() && begun.elapsed() < length + AFTER + END_DEADLINE {
+            thread::sleep(LOOK_EVERY);
+        }
         process.signal(Signal::SIGKILL)?;
         let log = fs::read_to_string(process.log())?;
-        let rate = log.lines().filter_map(total).next_back();
+        let rate = log.lines().filter_map(|line| rate(line, self.tells)).next_back();
         let rate = rate.ok_or_else(|| format!("{} told no rate:\n{}", self.name, process.log_tail()))?;
         Ok(Searched { hashes: rate * clock.as_secs_f64(), cpu, clock })
     }
 }
 
-/// Hashes a second out of a line such as `[…] Total: 25.83 khash/s` or `Total: 25.83 Mh/s`.
-fn total(line: &str) -> Option<f64> {
-    let (_, rest) = line.split_once("Total: ")?;
+/// Hashes a second out of a line such as `[…] Total: 25.83 khash/s` or `Benchmark: 25.83 MH/s`.
+fn rate(line: &str, tells: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(tells)?;
     let mut words = rest.split_whitespace();
     let (number, unit) = (words.next()?.parse::<f64>().ok()?, words.next()?);
     let factor = match unit.to_ascii_lowercase().as_bytes().first()? {
@@ -96,8 +116,14 @@ mod tests {
             ("thread 0: 4104 hashes, 25.9 khash/s", None),
             ("Total: many", None),
         ] {
-            assert_eq!(total(line), rate, "{line}");
+            assert_eq!(super::rate(line, "Total: "), rate, "{line}");
         }
+    }
+
+    #[test]
+    fn only_the_line_that_is_exact_counts() {
+        assert_eq!(rate("Benchmark: 23.54 MH/s", "Benchmark: "), Some(23_540_000.0));
+        assert_eq!(rate("Total: 25.84 MH/s", "Benchmark: "), None);
     }
 
     #[test]
