@@ -1,6 +1,7 @@
 //! Judging: hashing on threads of its own, block candidates before everything else on another.
 
 use algorithm_api::Algorithm;
+use algorithm_blake3::Blake3;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use bus_schemas::{
@@ -29,7 +30,7 @@ pub const JUDGE_BATCH: usize = 512;
 /// share them.
 pub const MAX_JUDGE_BATCHES: usize = MAX_PENDING;
 
-static ALGORITHMS: [&(dyn Algorithm + 'static); 2] = [&Sha256d, &Scrypt1024];
+static ALGORITHMS: [&(dyn Algorithm + 'static); 3] = [&Sha256d, &Scrypt1024, &Blake3];
 
 /// The algorithm with this name, if shares of it can be judged here.
 pub fn algorithm(id: &AlgorithmId) -> Option<&'static dyn Algorithm> {

@@ -1,12 +1,13 @@
 //! The algorithms that are compiled in.
 
 use algorithm_api::Algorithm;
+use algorithm_blake3::Blake3;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use bus_schemas::{AlgorithmId, id::InvalidId};
 use worker_core::Offered;
 
-static OFFERED: [&dyn Algorithm; 2] = [&Sha256d, &Scrypt1024];
+static OFFERED: [&dyn Algorithm; 3] = [&Sha256d, &Scrypt1024, &Blake3];
 
 /// From so much working memory of a thread on, in bytes, an algorithm lives in the caches that other programs need.
 const MEMORY_HARD_FROM: u64 = 64 * 1024;
@@ -37,7 +38,7 @@ mod tests {
     #[test]
     fn every_offered_algorithm_is_found_by_its_id_and_version() {
         let offered = offered().unwrap();
-        assert_eq!(offered.len(), 2);
+        assert_eq!(offered.len(), 3);
         for Offered { id, version, memory_hard } in offered {
             assert_eq!(memory_hard, id.as_str().starts_with("scrypt"), "{id}");
             assert_eq!(find(&id, version).map(|a| a.descriptor().id), Some(id.as_str()));

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use algorithm_api::{Algorithm, conformance::KnownAnswer};
+use algorithm_blake3::Blake3;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use certification::{Digest, KnownAnswers, Subject};
@@ -39,6 +40,13 @@ pub(crate) static ALGORITHMS: &[Certifiable] = &[
         vectors: include_str!("../../scrypt/tests/vectors.json"),
         read: |text| headers(text, "scrypt_1024_1_1"),
         span: 64,
+    },
+    Certifiable {
+        package: "dcmf-algorithm-blake3",
+        algorithm: &Blake3,
+        vectors: include_str!("../../blake3/tests/vectors.json"),
+        read: |text| headers(text, "blake3_80"),
+        span: 4096,
     },
 ];
 
@@ -88,6 +96,7 @@ impl Certifiable {
 struct Header {
     name: String,
     header: String,
+    #[serde(alias = "hash_le")]
     hash_raw_le: Option<String>,
     pow_hash_display_be: Option<String>,
 }

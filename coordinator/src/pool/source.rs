@@ -28,7 +28,7 @@ pub(crate) type Current = Option<Arc<dyn JobSource>>;
 /// Why a source cannot be used; the text goes into an event.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("no algorithm {0} is known here; known are sha256d and scrypt-1024-1-1")]
+    #[error("no algorithm {0} is known here; known are sha256d, scrypt-1024-1-1 and blake3")]
     Algorithm(bus_schemas::AlgorithmId),
     #[error("the node's credentials {0:?} are not in the coordinator's host file")]
     Credentials(String),

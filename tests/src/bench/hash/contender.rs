@@ -2,6 +2,7 @@
 
 use crate::{bench::thread_cpu, coordinator::Failure};
 use algorithm_api::{Algorithm, Range, Target};
+use algorithm_blake3::Blake3;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use bus_schemas::{
@@ -23,7 +24,7 @@ use super::WORKER;
 use crate::bench::idle::processor_time::{HashThreads, used};
 
 /// Everything that is measured.
-pub(super) const ALGORITHMS: [&str; 2] = ["sha256d", "scrypt-1024-1-1"];
+pub(super) const ALGORITHMS: [&str; 3] = ["sha256d", "scrypt-1024-1-1", "blake3"];
 /// Difficulty of what counts as a finding, in bits: rare, and yet looked for as in a real pool.
 const BITS: u8 = 24;
 /// Processor time of one call, about.
@@ -87,6 +88,9 @@ impl OnPath {
                 .collect(),
             "scrypt-1024-1-1" => algorithm_scrypt::Path::available()
                 .filter_map(|path| on(path.name(), Scrypt1024::on(path)))
+                .collect(),
+            "blake3" => algorithm_blake3::Path::available()
+                .filter_map(|path| on(path.name(), Blake3::on(path)))
                 .collect(),
             _ => Vec::new(),
         }
