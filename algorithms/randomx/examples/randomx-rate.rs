@@ -1,4 +1,4 @@
-//! How fast this machine hashes: `cargo run --release -p dcmf-algorithm-randomx --example rate -- [fast|light]
+//! How fast this machine hashes: `cargo run --release -p dcmf-algorithm-randomx --example randomx-rate -- [fast|light]
 //! [threads] [seconds]`. Prints the context's preparation, what was obtained, and hashes a second in several rounds.
 #![allow(missing_docs, clippy::print_stdout)]
 

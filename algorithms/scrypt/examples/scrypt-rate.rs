@@ -1,6 +1,6 @@
 //! Thousand hashes a CPU-second of each path that this processor can go, and of the plain way.
 //!
-//! `cargo run --release -p dcmf-algorithm-scrypt --example rate [-- ROUNDS [PATH…]]`
+//! `cargo run --release -p dcmf-algorithm-scrypt --example scrypt-rate [-- ROUNDS [PATH…]]`
 
 use algorithm_api::{Algorithm, Range, Target};
 use algorithm_scrypt::{HEADER_LEN, Path, Scrypt1024};

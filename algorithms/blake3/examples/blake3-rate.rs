@@ -1,6 +1,6 @@
 //! Million hashes a CPU-second of each path that this processor can go, and of the plain way.
 //!
-//! `cargo run --release -p dcmf-algorithm-blake3 --example rate [-- ROUNDS [PATH…]]`
+//! `cargo run --release -p dcmf-algorithm-blake3 --example blake3-rate [-- ROUNDS [PATH…]]`
 
 use algorithm_api::{Algorithm, Range, Target};
 use algorithm_blake3::{Blake3, HEADER_LEN, Path};

@@ -1,6 +1,6 @@
 //! Million hashes a CPU-second of each path that this processor can go.
 //!
-//! `cargo run --release -p dcmf-algorithm-sha256d --example rate [-- ROUNDS [PATH…]]`
+//! `cargo run --release -p dcmf-algorithm-sha256d --example sha256d-rate [-- ROUNDS [PATH…]]`
 
 use std::{collections::BTreeMap, error::Error};
 
