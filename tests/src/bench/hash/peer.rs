@@ -12,9 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What it is called, and the words before its rate. cpuminer-opt sums up exactly only when its time limit ends it; its
-/// `Total` on the way counts whole seconds.
-const KNOWN: [(&str, &str); 2] = [("cpuminer", "Benchmark: "), ("minerd", "Total: ")];
+/// A kind of program that can be compared.
+#[derive(Debug)]
+struct Kind {
+    /// How the names of its programs begin.
+    program: &'static str,
+    /// The words before its rate.
+    rate_after: &'static str,
+    /// It takes a time limit, at which it ends by itself. cpuminer-opt sums up exactly only then; its `Total` on the way
+    /// counts whole seconds.
+    ends_itself: bool,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind { program: "cpuminer", rate_after: "Benchmark: ", ends_itself: true },
+    Kind { program: "minerd", rate_after: "Total: ", ends_itself: false },
+];
 /// What our algorithms are called there.
 const ALGORITHMS: [(&str, &str); 2] = [("sha256d", "sha256d"), ("scrypt-1024-1-1", "scrypt")];
 /// Until it has found its pace.
@@ -33,16 +46,16 @@ pub struct Peer {
     program: PathBuf,
     name: String,
     algorithm: &'static str,
-    tells: &'static str,
+    kind: &'static Kind,
 }
 
 impl Peer {
     /// `None` where the program or the algorithm is not one of those that can be compared.
     pub fn new(program: &Path, algorithm: &str) -> Option<Self> {
         let name = program.file_name()?.to_str()?.to_owned();
-        let (_, tells) = KNOWN.iter().find(|(known, _)| name.starts_with(known))?;
+        let kind = KINDS.iter().find(|kind| name.starts_with(kind.program))?;
         let (_, algorithm) = ALGORITHMS.iter().find(|(ours, _)| *ours == algorithm)?;
-        Some(Self { program: program.to_owned(), name, algorithm, tells })
+        Some(Self { program: program.to_owned(), name, algorithm, kind })
     }
 }
 
@@ -65,7 +78,7 @@ impl Contender for Peer {
             "-t",
             &threads.to_string(),
         ]);
-        let ends_itself = self.tells != "Total: ";
+        let ends_itself = self.kind.ends_itself;
         if ends_itself {
             let limit = (WARM_UP + length + AFTER).as_secs();
             launch = launch.args(["--time-limit", &limit.to_string()]);
@@ -82,15 +95,15 @@ impl Contender for Peer {
         }
         process.signal(Signal::SIGKILL)?;
         let log = fs::read_to_string(process.log())?;
-        let rate = log.lines().filter_map(|line| rate(line, self.tells)).next_back();
+        let rate = log.lines().filter_map(|line| rate(line, self.kind.rate_after)).next_back();
         let rate = rate.ok_or_else(|| format!("{} told no rate:\n{}", self.name, process.log_tail()))?;
         Ok(Searched { hashes: rate * clock.as_secs_f64(), cpu, clock })
     }
 }
 
 /// Hashes a second out of a line such as `[…] Total: 25.83 khash/s` or `Benchmark: 25.83 MH/s`.
-fn rate(line: &str, tells: &str) -> Option<f64> {
-    let (_, rest) = line.split_once(tells)?;
+fn rate(line: &str, after: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(after)?;
     let mut words = rest.split_whitespace();
     let (number, unit) = (words.next()?.parse::<f64>().ok()?, words.next()?);
     let factor = match unit.to_ascii_lowercase().as_bytes().first()? {
