@@ -192,8 +192,8 @@ fn proposal(answer: Option<String>) -> Proposal {
     }
 }
 
-/// What the answer to `submitblock` means. btcd accepts blocks of side chains with the same silence as the tip's, so
-/// silence is only half an answer; and it has a sentence of its own for a block that it knows.
+/// What the answer to `submitblock` says by itself; `None` is silence. btcd has a sentence of its own for a block that
+/// it knows.
 fn submitted(answer: Option<String>) -> Option<SubmitOutcome> {
     match answer?.as_str() {
         "duplicate" => Some(SubmitOutcome::AlreadyKnown),
@@ -215,14 +215,17 @@ async fn submit(node: &Rpc, data: &str, hash: &str, height: u64) -> Result<Submi
             return Err(SourceError::BadAnswer { node: node.url.clone(), method: "submitblock", what });
         }
     };
-    if let Some(outcome) = submitted(answer) {
-        return Ok(outcome);
-    }
+    // btcd is as silent over a side chain's block as over the tip's, and knows both when it hears of them again.
+    let success = match submitted(answer) {
+        None => SubmitOutcome::Accepted,
+        Some(SubmitOutcome::AlreadyKnown) => SubmitOutcome::AlreadyKnown,
+        Some(outcome) => return Ok(outcome),
+    };
     match node.call::<String>("getblockhash", json!([height]), node.limits().answer).await {
         Ok(active) if active != hash => Ok(SubmitOutcome::NotTip),
         Err(SourceError::Rpc { .. }) => Ok(SubmitOutcome::NotTip),
         // The node took the block; that it says no more does not undo that.
-        Ok(_) | Err(_) => Ok(SubmitOutcome::Accepted),
+        Ok(_) | Err(_) => Ok(success),
     }
 }
 

@@ -280,19 +280,25 @@ async fn submitted(script: impl Fn(Request) -> Reply + Send + Sync + 'static) ->
 }
 
 #[tokio::test]
-async fn silence_is_acceptance_only_when_the_block_stands_in_the_active_chain() {
-    let answers = |active: Option<&'static str>| {
+async fn a_block_is_accepted_or_known_only_when_it_stands_in_the_active_chain() {
+    let answers = |said: Value, active: Option<&'static str>| {
         move |request: Request| match (request.method.as_str(), active) {
-            ("submitblock", _) => Reply::Result(Value::Null),
+            ("submitblock", _) => Reply::Result(said.clone()),
             ("getblockhash", Some(hash)) if request.params == json!([125]) => Reply::Result(json!(hash)),
             _ => Reply::Error(-8, "Block height out of range"),
         }
     };
     const OURS: &str = "0707070707070707070707070707070707070707070707070707070707070707";
     const OTHER: &str = "0807070707070707070707070707070707070707070707070707070707070707";
-    assert_eq!(submitted(answers(Some(OURS))).await, SubmitOutcome::Accepted);
-    assert_eq!(submitted(answers(Some(OTHER))).await, SubmitOutcome::NotTip);
-    assert_eq!(submitted(answers(None)).await, SubmitOutcome::NotTip);
+    for (said, success) in [
+        (Value::Null, SubmitOutcome::Accepted),
+        (json!("duplicate"), SubmitOutcome::AlreadyKnown),
+        (json!("rejected: already have block 07"), SubmitOutcome::AlreadyKnown),
+    ] {
+        assert_eq!(submitted(answers(said.clone(), Some(OURS))).await, success);
+        assert_eq!(submitted(answers(said.clone(), Some(OTHER))).await, SubmitOutcome::NotTip);
+        assert_eq!(submitted(answers(said, None)).await, SubmitOutcome::NotTip);
+    }
 }
 
 #[tokio::test]
@@ -311,7 +317,11 @@ async fn a_block_goes_to_every_node_at_once_and_one_that_hangs_does_not_hold_up_
         Reply::Hang
     })
     .await;
-    let good = Node::start(|_| Reply::Result(json!("duplicate"))).await;
+    let good = Node::start(|request| match request.method.as_str() {
+        "submitblock" => Reply::Result(json!("duplicate")),
+        _ => Reply::Result(json!(block().hash.to_display_hex())),
+    })
+    .await;
     let source = source(&[&slow.url, &good.url]);
     let submission = source.submit(&block()).await;
     assert!(matches!(submission.outcome(), Some(Ok(SubmitOutcome::AlreadyKnown))));
