@@ -21,10 +21,10 @@ use crate::{
     policy::{FarmConfig, Priority},
     schedule::{Schedule, Weekly, Window},
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint, Step},
-    share::{Finding, HeaderFinding, Share, ShareRefusal},
+    share::{CryptoNoteFinding, Finding, HeaderFinding, Share, ShareRefusal},
     throttle::{LiveThrottle, Throttle, ThrottleTarget},
     units::{HashRate, ShareBits, Target, TimestampMs, Work},
-    work::{HeaderWork, SearchMode},
+    work::{CryptoNoteWork, HeaderWork, SearchMode},
 };
 
 /// Takes each example.
@@ -68,6 +68,41 @@ pub fn job() -> Result<Job, InvalidId> {
         job.id = id;
     }
     Ok(job)
+}
+
+/// An example of Monero's work, of two transactions.
+pub fn crypto_note_work() -> CryptoNoteWork {
+    CryptoNoteWork {
+        seed: Hash32([0x44; 32]),
+        next_seed: Some(Hash32([0x55; 32])),
+        major_version: 16,
+        minor_version: 16,
+        timestamp: 1_767_225_600,
+        prev_hash: Hash32([0x11; 32]),
+        coinbase_prefix: Blob(vec![2, 60, 1, 0xff]),
+        coinbase_suffix: Blob(vec![]),
+        merkle_branch: vec![Hash32([0x22; 32])],
+        transactions: 2,
+        difficulty: 600_000_000_000,
+    }
+}
+
+/// [`job`] with Monero's work.
+pub fn crypto_note_job() -> Result<Job, InvalidId> {
+    let work = crypto_note_work();
+    let network_target = work.check().unwrap_or(Target::MAX);
+    let algorithm = AlgorithmRef { id: AlgorithmId::new("randomx-v1")?, version: 1, digest: Blob::default() };
+    let mut job = Job { algorithm, work: WorkUnit::CryptoNote(work), network_target, ..job()? };
+    if let Some(id) = job.derive_id() {
+        job.id = id;
+    }
+    Ok(job)
+}
+
+/// A share of [`crypto_note_job`].
+pub fn crypto_note_share() -> Result<Share, InvalidId> {
+    let finding = Finding::CryptoNote(CryptoNoteFinding { roll: 5, nonce: 77 });
+    Ok(Share { job: crypto_note_job()?.id, finding, ..share()? })
 }
 
 /// An example member.

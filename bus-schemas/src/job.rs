@@ -5,11 +5,13 @@ use crate::{
     codec::message,
     id::{AlgorithmId, JobId, PoolId},
     units::{Target, TimestampMs},
-    work::{Extranonce, HeaderWork, InvalidWork, NonceRange, SearchMode, nonce_range},
+    work::{Extranonce, InvalidWork, NonceRange, SearchMode, nonce_range},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use crate::work::WorkUnit;
 
 /// Bytes of the job's hash that make its id.
 const JOB_ID_BYTES: usize = 16;
@@ -24,14 +26,6 @@ pub struct AlgorithmRef {
     /// Digest of its source or artifact; empty until the algorithm is certified.
     #[serde(default)]
     pub digest: Blob,
-}
-
-/// The search input by kind. A reader refuses a kind that it does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WorkUnit {
-    /// A Bitcoin-family header.
-    Header(HeaderWork),
 }
 
 /// An order to a pool: search this. MessagePack on `dcmf.v1.job.<pool>`.
@@ -108,8 +102,7 @@ impl Job {
 
     /// Checks everything that a receiver relies on.
     pub fn check(&self) -> Result<(), InvalidJob> {
-        let WorkUnit::Header(work) = &self.work;
-        let target = work.check()?;
+        let target = self.work.check()?;
         if target != self.network_target {
             return Err(InvalidJob::NetworkTarget);
         }
@@ -126,8 +119,8 @@ pub enum InvalidJob {
     /// Its work is out of its limits.
     #[error(transparent)]
     Work(#[from] InvalidWork),
-    /// The network target is not that of the header's bits.
-    #[error("the network target is not the one of the header's bits")]
+    /// The network target is not that of the work.
+    #[error("the network target is not the one of the work")]
     NetworkTarget,
     /// The id is not the hash of the contents.
     #[error("job id {0} is not the hash of its contents")]

@@ -17,6 +17,26 @@ pub const MAX_SHARE_LEN: usize = 4 * 1024;
 pub enum Finding {
     /// A header of a [`crate::work::HeaderWork`].
     Header(HeaderFinding),
+    /// A Monero block of a [`crate::work::CryptoNoteWork`].
+    CryptoNote(CryptoNoteFinding),
+}
+
+impl Finding {
+    /// The extranonce's counter.
+    pub fn roll(&self) -> u32 {
+        match self {
+            Self::Header(f) => f.roll,
+            Self::CryptoNote(f) => f.roll,
+        }
+    }
+
+    /// The nonce.
+    pub fn nonce(&self) -> u32 {
+        match self {
+            Self::Header(f) => f.nonce,
+            Self::CryptoNote(f) => f.nonce,
+        }
+    }
 }
 
 /// What a worker chose to complete a header.
@@ -28,6 +48,15 @@ pub struct HeaderFinding {
     pub version: u32,
     /// Header time in seconds.
     pub time: u32,
+    /// The nonce.
+    pub nonce: u32,
+}
+
+/// What a worker chose to complete a hashing blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct CryptoNoteFinding {
+    /// The extranonce's counter.
+    pub roll: u32,
     /// The nonce.
     pub nonce: u32,
 }
@@ -59,8 +88,13 @@ impl Share {
     /// The message id under which it is published. JetStream drops a second one within its window; the
     /// coordinator drops the rest.
     pub fn message_id(&self) -> String {
-        let Finding::Header(f) = self.finding;
-        format!("{}-{:x}-{:x}-{:x}-{:x}-{:x}", self.job, self.slot, f.roll, f.version, f.time, f.nonce)
+        let (job, slot) = (&self.job, self.slot);
+        match self.finding {
+            Finding::Header(f) => {
+                format!("{job}-{slot:x}-{:x}-{:x}-{:x}-{:x}", f.roll, f.version, f.time, f.nonce)
+            }
+            Finding::CryptoNote(f) => format!("{job}-{slot:x}-{:x}-{:x}", f.roll, f.nonce),
+        }
     }
 }
 
@@ -94,11 +128,13 @@ pub enum ShareRefusal {
     LowDifficulty,
     /// The job's algorithm is not available where shares are judged.
     UnknownAlgorithm,
+    /// The finding is of another kind of work than the job.
+    OtherWork,
 }
 
 impl ShareRefusal {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::NotAMember,
         Self::RateLimited,
@@ -112,6 +148,7 @@ impl ShareRefusal {
         Self::Duplicate,
         Self::LowDifficulty,
         Self::UnknownAlgorithm,
+        Self::OtherWork,
     ];
 
     /// The label in metrics, events and the ledger.
@@ -130,6 +167,7 @@ impl ShareRefusal {
             Self::Duplicate => "duplicate",
             Self::LowDifficulty => "low-difficulty",
             Self::UnknownAlgorithm => "unknown-algorithm",
+            Self::OtherWork => "other-work",
         }
     }
 }

@@ -105,6 +105,11 @@ impl Target {
         Self(U256::MAX >> usize::from(bits.0))
     }
 
+    /// The highest hash that, times `difficulty`, stays below 2^256; `None` for a difficulty of zero.
+    pub fn from_difficulty(difficulty: u64) -> Option<Self> {
+        U256::MAX.checked_div(U256::from(difficulty)).map(Self)
+    }
+
     /// Reads the compact form ("nBits") of a block header.
     pub fn from_compact(bits: u32) -> Result<Self, InvalidCompact> {
         let exponent = bits >> 24;

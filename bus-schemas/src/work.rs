@@ -1,24 +1,28 @@
 //! What a job ranges over, and how a slot becomes headers. Both sides use this one piece of code: the worker to
 //! build what it searches, the coordinator to rebuild what a share claims.
 //!
+//! [`WorkUnit`] is what both use; [`HeaderWork`] and [`CryptoNoteWork`] are its kinds.
+//!
 //! The extranonce of every header is `farm | epoch | slot | job | roll` ([`Extranonce`]). The owner's epoch is inside
 //! the header, so two coordinators of different terms can never issue the same header; so is the job's number, so
 //! a finding belongs to one job alone; the slot is inside the header or fixes the nonce range, so two workers
 //! never search the same one.
 
-use crate::{
-    blob::{Blob, Hash32},
-    units::Target,
-};
+mod crypto_note;
+mod header;
+mod unit;
+
+pub use crypto_note::{CryptoNoteWork, MAX_HASHING_BLOB_LEN, NULL_SIGNATURE, keccak256};
+pub use header::{HEADER_LEN, HeaderWork, sha256d};
+pub use unit::{MAX_INPUT_LEN, SearchInput, WorkUnit};
+
+use crate::blob::{Blob, Hash32};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-/// Length of a Bitcoin-family block header in bytes.
-pub const HEADER_LEN: usize = 80;
 /// Length of the extranonce in bytes.
 pub const EXTRANONCE_LEN: usize = 18;
-/// Longest coinbase half in bytes.
+/// Longest half of a coinbase (Monero: miner transaction) in bytes.
 pub const MAX_COINBASE_PART_LEN: usize = 64 * 1024;
 /// Most merkle branch entries; a block of 2^24 transactions does not exist.
 pub const MAX_MERKLE_BRANCH: usize = 24;
@@ -94,32 +98,7 @@ pub fn nonce_range(mode: SearchMode, slot_bits: u8, slot: u16) -> Option<NonceRa
     }
 }
 
-/// An 80-byte header that is still open: everything but the extranonce, the nonce and what may be rolled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HeaderWork {
-    /// Block version.
-    pub version: u32,
-    /// Bits of `version` that a worker may change (BIP 310); zero forbids it.
-    pub version_mask: u32,
-    /// Previous block's hash in header order.
-    pub prev_hash: Hash32,
-    /// Coinbase transaction without witness, up to the extranonce.
-    pub coinbase_prefix: Blob,
-    /// Coinbase transaction without witness, after the extranonce.
-    pub coinbase_suffix: Blob,
-    /// Hashes that lead from the coinbase's id to the merkle root.
-    pub merkle_branch: Vec<Hash32>,
-    /// Network target in compact form.
-    pub bits: u32,
-    /// Time to start from, seconds since the Unix epoch.
-    pub time: u32,
-    /// Earliest time that the network accepts.
-    pub min_time: u32,
-    /// Latest time that a share may carry.
-    pub max_time: u32,
-}
-
-/// Why header work is unusable.
+/// Why work is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWork {
     /// A part is longer than its limit.
@@ -135,6 +114,17 @@ pub enum InvalidWork {
     /// Compact bits that are no target.
     #[error(transparent)]
     Bits(#[from] crate::units::InvalidCompact),
+    /// A difficulty of zero.
+    #[error("the difficulty is zero; every network asks for one at least")]
+    Difficulty,
+    /// No transactions, not even the miner's own.
+    #[error("a block of {transactions} transactions under a branch of {branch} hashes does not exist")]
+    Transactions {
+        /// How many it says.
+        transactions: u32,
+        /// Length of the branch.
+        branch: usize,
+    },
     /// The times exclude each other.
     #[error("time {time} lies outside {min_time}..={max_time}")]
     Time {
@@ -147,82 +137,17 @@ pub enum InvalidWork {
     },
 }
 
-/// SHA-256 twice.
-pub fn sha256d(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(Sha256::digest(bytes)).into()
-}
-
-impl HeaderWork {
-    /// Checks the limits; a receiver does so before it uses work from the bus.
-    pub fn check(&self) -> Result<Target, InvalidWork> {
-        for (what, len, limit) in [
-            ("coinbase_prefix", self.coinbase_prefix.0.len(), MAX_COINBASE_PART_LEN),
-            ("coinbase_suffix", self.coinbase_suffix.0.len(), MAX_COINBASE_PART_LEN),
-            ("merkle_branch", self.merkle_branch.len(), MAX_MERKLE_BRANCH),
-        ] {
-            if len > limit {
-                return Err(InvalidWork::TooLong { what, len, limit });
-            }
+fn check_lengths(prefix: &Blob, suffix: &Blob, branch: &[Hash32]) -> Result<(), InvalidWork> {
+    for (what, len, limit) in [
+        ("coinbase_prefix", prefix.0.len(), MAX_COINBASE_PART_LEN),
+        ("coinbase_suffix", suffix.0.len(), MAX_COINBASE_PART_LEN),
+        ("merkle_branch", branch.len(), MAX_MERKLE_BRANCH),
+    ] {
+        if len > limit {
+            return Err(InvalidWork::TooLong { what, len, limit });
         }
-        if !(self.min_time..=self.max_time).contains(&self.time) {
-            let (time, min_time, max_time) = (self.time, self.min_time, self.max_time);
-            return Err(InvalidWork::Time { time, min_time, max_time });
-        }
-        Ok(Target::from_compact(self.bits)?)
     }
-
-    /// The coinbase transaction without witness.
-    pub fn coinbase(&self, extranonce: Extranonce) -> Vec<u8> {
-        let (prefix, suffix) = (&self.coinbase_prefix.0, &self.coinbase_suffix.0);
-        let mut coinbase = Vec::with_capacity(prefix.len() + EXTRANONCE_LEN + suffix.len());
-        coinbase.extend_from_slice(prefix);
-        coinbase.extend_from_slice(&extranonce.to_bytes());
-        coinbase.extend_from_slice(suffix);
-        coinbase
-    }
-
-    /// The merkle root under `extranonce`. Costs two hashes of the coinbase and of each branch entry, and does
-    /// not allocate.
-    pub fn merkle_root(&self, extranonce: Extranonce) -> [u8; 32] {
-        let first = Sha256::new()
-            .chain_update(&self.coinbase_prefix.0)
-            .chain_update(extranonce.to_bytes())
-            .chain_update(&self.coinbase_suffix.0)
-            .finalize();
-        let mut root: [u8; 32] = Sha256::digest(first).into();
-        for sibling in &self.merkle_branch {
-            let pair = Sha256::new().chain_update(root).chain_update(sibling.0).finalize();
-            root = Sha256::digest(pair).into();
-        }
-        root
-    }
-
-    /// The header of a finding.
-    pub fn header(&self, extranonce: Extranonce, version: u32, time: u32, nonce: u32) -> [u8; HEADER_LEN] {
-        self.header_over(&self.merkle_root(extranonce), version, time, nonce)
-    }
-
-    /// The header of a finding whose merkle root is known already: all findings of one extranonce share it.
-    pub fn header_over(&self, root: &[u8; 32], version: u32, time: u32, nonce: u32) -> [u8; HEADER_LEN] {
-        let mut header = [0; HEADER_LEN];
-        header[..4].copy_from_slice(&version.to_le_bytes());
-        header[4..36].copy_from_slice(&self.prev_hash.0);
-        header[36..68].copy_from_slice(root);
-        header[68..72].copy_from_slice(&time.to_le_bytes());
-        header[72..76].copy_from_slice(&self.bits.to_le_bytes());
-        header[76..].copy_from_slice(&nonce.to_le_bytes());
-        header
-    }
-
-    /// Whether `version` differs from the job's only where it may.
-    pub fn allows_version(&self, version: u32) -> bool {
-        (version ^ self.version) & !self.version_mask == 0
-    }
-
-    /// Whether `time` lies in the window.
-    pub fn allows_time(&self, time: u32) -> bool {
-        (self.min_time..=self.max_time).contains(&time)
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -254,30 +179,5 @@ mod tests {
         assert_eq!(ranges.last().map(|r| r.end), Some(1 << 32));
         assert!(ranges.windows(2).all(|w| w[0].end == w[1].start));
         assert_eq!(nonce_range(SearchMode::SharedBlock, 3, 8), None);
-    }
-
-    #[test]
-    fn the_genesis_header_is_rebuilt_from_its_parts() {
-        let root = hex::decode("3ba3edfd7a7b12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa4b1e5e4a").unwrap();
-        let work = HeaderWork {
-            version: 1,
-            version_mask: 0,
-            prev_hash: Hash32::default(),
-            coinbase_prefix: Blob(vec![1, 2]),
-            coinbase_suffix: Blob(vec![3]),
-            merkle_branch: vec![Hash32([7; 32])],
-            bits: 0x1d00_ffff,
-            time: 1_231_006_505,
-            min_time: 0,
-            max_time: u32::MAX,
-        };
-        let extranonce = Extranonce { farm: 1, epoch: 2, slot: 3, job: 4, roll: 5 };
-        let mut header = work.header(extranonce, 1, 1_231_006_505, 2_083_236_893);
-        let mut pair = sha256d(&work.coinbase(extranonce)).to_vec();
-        pair.extend([7; 32]);
-        assert_eq!(header[36..68], sha256d(&pair));
-        header[36..68].copy_from_slice(&root);
-        let hash = Hash32(sha256d(&header)).to_display_hex();
-        assert_eq!(hash, "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f");
     }
 }

@@ -4,13 +4,28 @@
 
 use bus_schemas::{
     codec::{Encoding, Message},
-    examples::{Visitor, visit},
+    examples::{self, Visitor, visit},
 };
 use schemars::JsonSchema;
 use std::{fmt::Debug, fs, path::PathBuf};
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Another kind of what [`Golden`] holds one example of.
+fn frozen_kind<M: Message + PartialEq + Debug>(kind: &str, example: M) {
+    let bytes = example.encode().unwrap();
+    frozen(folder("golden").join(format!("{}.{kind}.msgpack", M::NAME)), &bytes);
+    assert_eq!(M::decode(&bytes).unwrap(), example);
+}
+
+#[test]
+fn the_bytes_of_each_kind_of_work_are_frozen_and_read_back() {
+    let job = examples::crypto_note_job().unwrap();
+    job.check().unwrap();
+    frozen_kind("crypto-note", job);
+    frozen_kind("crypto-note", examples::crypto_note_share().unwrap());
 }
 
 fn frozen(path: PathBuf, now: &[u8]) {

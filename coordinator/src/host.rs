@@ -1,7 +1,7 @@
 //! The coordinator's own file on its host: what is never on the bus.
 
 use bus_schemas::CoordinatorId;
-use job_sources::gbt::Credentials;
+use job_sources::Credentials;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,

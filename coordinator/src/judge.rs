@@ -2,14 +2,10 @@
 
 use algorithm_api::Algorithm;
 use algorithm_blake3::Blake3;
+use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
-use bus_schemas::{
-    AlgorithmId, Hash32, PoolId, Target,
-    job::{Job, WorkUnit},
-    share::Finding,
-    work::{HEADER_LEN, sha256d},
-};
+use bus_schemas::{AlgorithmId, PoolId, Target, job::Job, share::Finding};
 use coordinator_core::{
     FoundTask, Input, JudgeTask, JudgedFound, JudgedShare, PoolInput, Verdict, pool::MAX_PENDING,
 };
@@ -30,7 +26,8 @@ pub const JUDGE_BATCH: usize = 512;
 /// share them.
 pub const MAX_JUDGE_BATCHES: usize = MAX_PENDING;
 
-static ALGORITHMS: [&(dyn Algorithm + 'static); 3] = [&Sha256d, &Scrypt1024, &Blake3];
+static RANDOM_X: RandomX = RandomX::new();
+static ALGORITHMS: [&(dyn Algorithm + 'static); 4] = [&Sha256d, &Scrypt1024, &Blake3, &RANDOM_X];
 
 /// The algorithm with this name, if shares of it can be judged here.
 pub fn algorithm(id: &AlgorithmId) -> Option<&'static dyn Algorithm> {
@@ -62,17 +59,16 @@ impl Default for Judge {
 impl Judge {
     /// Rebuilds the header that a finding claims and judges it against `target`.
     pub fn judge(&mut self, job: &Arc<Job>, slot: u16, finding: &Finding, target: Target) -> Verdict {
-        let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding);
-        let root = self.root(job, slot, f.roll);
-        let header: [u8; HEADER_LEN] = work.header_over(&root, f.version, f.time, f.nonce);
+        let root = self.root(job, slot, finding.roll());
+        let Some(input) = job.work.input_over(&root, finding) else { return Verdict::Low };
         let version = job.algorithm.version;
         let Some(algorithm) = algorithm(&job.algorithm.id).filter(|a| a.descriptor().version == version)
         else {
             return Verdict::UnknownAlgorithm;
         };
-        match algorithm.verify(&header, &f.nonce.to_le_bytes()) {
+        match algorithm.verify(input.as_ref(), &finding.nonce().to_le_bytes()) {
             Ok(hash) if target.is_met_by(&hash) => Verdict::Meets {
-                block_hash: Hash32(sha256d(&header)),
+                block_hash: job.work.block_hash_over(&root, finding).unwrap_or_default(),
                 block: job.network_target.is_met_by(&hash),
             },
             Ok(_) => Verdict::Low,
@@ -81,15 +77,15 @@ impl Judge {
     }
 
     fn root(&mut self, job: &Arc<Job>, slot: u16, roll: u32) -> [u8; 32] {
-        let WorkUnit::Header(work) = &job.work;
+        let work = &job.work;
         let place = (usize::from(slot) ^ (roll as usize).wrapping_mul(61)) % ROOTS;
         let Some(kept) = self.roots.get_mut(place) else {
-            return work.merkle_root(job.extranonce(slot, roll));
+            return work.root(job.extranonce(slot, roll));
         };
         match kept {
             Some(r) if r.slot == slot && r.roll == roll && Arc::ptr_eq(&r.job, job) => r.root,
             _ => {
-                let root = work.merkle_root(job.extranonce(slot, roll));
+                let root = work.root(job.extranonce(slot, roll));
                 *kept = Some(Root { job: job.clone(), slot, roll, root });
                 root
             }
@@ -183,13 +179,15 @@ fn work(queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bus_schemas::examples;
+    use bus_schemas::{Hash32, examples, job::WorkUnit, work::sha256d};
 
     #[test]
     fn a_share_is_judged_by_the_header_that_it_rebuilds_also_from_a_remembered_root() {
         let (job, share) = (Arc::new(examples::job().unwrap()), examples::share().unwrap());
         let mut judge = Judge::default();
-        let (WorkUnit::Header(work), Finding::Header(first)) = (&job.work, share.finding);
+        let (WorkUnit::Header(work), Finding::Header(first)) = (&job.work, share.finding) else {
+            panic!("a header")
+        };
         // Slots and rolls that meet in one place of the memory, each twice.
         for (slot, roll) in [(3, 5), (3, 5), (3, 6), (3 + ROOTS as u16, 5), (3, 5), (3, 6)] {
             let f = bus_schemas::share::HeaderFinding { roll, ..first };

@@ -210,7 +210,7 @@ struct Shell {
     judges: Judges,
     inputs: mpsc::Sender<Input>,
     config: Arc<HostConfig>,
-    credentials: Arc<BTreeMap<String, job_sources::gbt::Credentials>>,
+    credentials: Arc<BTreeMap<String, job_sources::Credentials>>,
     leases: BTreeMap<PoolId, mpsc::Sender<LeaseRequest>>,
     pools: BTreeMap<PoolId, OwnedPool>,
     /// Where writers go on, from a recovery until the pool is started.

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut pending = FuturesUnordered::new();
     for number in 0..count {
         let mut share = examples::share()?;
-        let Finding::Header(finding) = &mut share.finding;
+        let Finding::Header(finding) = &mut share.finding else { return Err("a header was expected".into()) };
         finding.nonce = number;
         let id = format!("{}-{}", begin.elapsed().as_nanos(), share.message_id());
         pending.push(bus.publish_pipelined(&subject, &share, Some(&id), Expect::None).await?.stored());

@@ -227,39 +227,33 @@ impl<'a> Auditor<'a> {
         if tenancy.slot != share.slot || tenancy.session != share.session {
             return Err(ShareRefusal::WrongSlot);
         }
-        let Finding::Header(finding) = share.finding;
-        let WorkUnit::Header(work) = &job.work;
+        let nonce = share.finding.nonce();
         let range = job.nonce_range(share.slot).ok_or(ShareRefusal::WrongSlot)?;
-        if !range.contains(finding.nonce) {
+        if !range.contains(nonce) {
             return Err(ShareRefusal::NonceOutOfRange);
         }
-        if (finding.version ^ work.version) & !work.version_mask != 0 {
-            return Err(ShareRefusal::VersionOutOfRange);
-        }
-        if finding.time < work.min_time || finding.time > work.max_time {
-            return Err(ShareRefusal::TimeOutOfRange);
-        }
+        let (version, time) = rolled(&job.work, &share.finding)?;
         let assigned = tenancy.difficulty.range(..=job.sequence).next_back().map(|(_, bits)| *bits);
         if assigned != Some(share.bits) {
             return Err(ShareRefusal::WrongDifficulty);
         }
-        let parts = [finding.nonce, finding.roll, finding.version, finding.time];
+        let parts = [nonce, share.finding.roll(), version, time];
         if !self.seen.insert((share.job.clone(), share.slot, parts)) {
             return Err(ShareRefusal::Duplicate);
         }
-        let extranonce = job.extranonce(share.slot, finding.roll);
-        let header = work.header(extranonce, finding.version, finding.time, finding.nonce);
+        let root = job.work.root(job.extranonce(share.slot, share.finding.roll()));
+        let input = job.work.input_over(&root, &share.finding).ok_or(ShareRefusal::OtherWork)?;
         let algorithm = self.algorithms.iter().find(|a| {
             a.descriptor().id == job.algorithm.id.as_str() && a.descriptor().version == job.algorithm.version
         });
         let algorithm = algorithm.ok_or(ShareRefusal::UnknownAlgorithm)?;
         let hash = algorithm
-            .verify(&header, &finding.nonce.to_le_bytes())
+            .verify(input.as_ref(), &nonce.to_le_bytes())
             .map_err(|_| ShareRefusal::UnknownAlgorithm)?;
         if !hash_target(share.bits).is_met_by(&hash) {
             return Err(ShareRefusal::LowDifficulty);
         }
-        self.search(worker, &share, header.to_vec());
+        self.search(worker, &share, input.as_ref().to_vec());
         Ok(share.bits)
     }
 
@@ -305,11 +299,25 @@ impl<'a> Auditor<'a> {
     }
 }
 
+/// The version and the time that a finding chose, where its kind of work lets it choose.
+fn rolled(work: &WorkUnit, finding: &Finding) -> Result<(u32, u32), ShareRefusal> {
+    match (work, finding) {
+        (WorkUnit::Header(work), Finding::Header(f)) => {
+            if (f.version ^ work.version) & !work.version_mask != 0 {
+                return Err(ShareRefusal::VersionOutOfRange);
+            }
+            if f.time < work.min_time || f.time > work.max_time {
+                return Err(ShareRefusal::TimeOutOfRange);
+            }
+            Ok((f.version, f.time))
+        }
+        (WorkUnit::CryptoNote(_), Finding::CryptoNote(_)) => Ok((0, 0)),
+        _ => Err(ShareRefusal::OtherWork),
+    }
+}
+
 fn published(jobs: &[Job]) -> BTreeMap<&JobId, Published<'_>> {
-    let previous = |job: &Job| {
-        let WorkUnit::Header(work) = &job.work;
-        work.prev_hash
-    };
+    let previous = |job: &Job| job.work.prev_hash();
     let superseded = |(at, job): (usize, &Job)| {
         jobs.iter()
             .skip(at + 1)
@@ -351,9 +359,9 @@ mod tests {
         for nonce in 0.. {
             let mut share = examples::share().unwrap();
             share.bits = ShareBits::new(EASY);
-            let Finding::Header(finding) = &mut share.finding;
+            let Finding::Header(finding) = &mut share.finding else { panic!("a header") };
             finding.nonce = nonce;
-            let WorkUnit::Header(work) = &job.work;
+            let WorkUnit::Header(work) = &job.work else { panic!("a header") };
             let extranonce = job.extranonce(share.slot, finding.roll);
             let header = work.header(extranonce, finding.version, finding.time, nonce);
             let hash = algorithm_sha256d::Sha256d.verify(&header, &nonce.to_le_bytes()).unwrap();

@@ -6,9 +6,9 @@ use crate::{
 };
 use bus_schemas::{
     AlgorithmId, PoolId, SessionId, TimestampMs, WorkerId,
-    job::{Job, WorkUnit},
+    job::Job,
     member::{Capability, JoinReply, JoinRequest, Member},
-    share::{Finding, HeaderFinding, Share},
+    share::Share,
     subject::Subject,
 };
 use nats_adapter::{Bus, Expect, PendingAck, PublishError, Stored};
@@ -59,19 +59,13 @@ impl HandWorker {
 
     /// A share in its own subspace.
     pub fn share(&self, job: &Job, nonce: u32) -> Result<Share, Failure> {
-        let WorkUnit::Header(work) = &job.work;
         Ok(Share {
             job: job.id.clone(),
             session: self.member.session.clone(),
             slot: self.member.slot,
             generation: self.member.slot_generation,
             bits: self.member.bits_for_job(job.sequence).ok_or("no difficulty for the job")?,
-            finding: Finding::Header(HeaderFinding {
-                roll: 0,
-                version: work.version,
-                time: work.time,
-                nonce,
-            }),
+            finding: job.work.finding(0, job.work.version(), nonce),
             found_at_ms: TimestampMs(0),
         })
     }

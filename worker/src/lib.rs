@@ -18,6 +18,7 @@ pub mod algorithms;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod contexts;
 pub mod group;
 pub mod host;
 pub mod http;

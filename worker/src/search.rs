@@ -1,11 +1,16 @@
 //! Search threads: each takes one order at a time, searches it in short chunks and looks after each whether to stop.
 
 use crate::{
-    algorithms, idle_class,
+    algorithms,
+    contexts::Contexts,
+    idle_class,
     pace::{self, SharedPace},
 };
-use algorithm_api::{Algorithm, Range, Search, Target};
-use bus_schemas::{AlgorithmId, job::WorkUnit, policy::Priority};
+use algorithm_api::{
+    Algorithm, Range, Search, Target,
+    context::{Context, Progress},
+};
+use bus_schemas::{AlgorithmId, policy::Priority};
 use nix::time::{ClockId, clock_gettime};
 use std::{
     fmt,
@@ -55,6 +60,7 @@ pub struct SearchPool {
     pace: SharedPace,
     ids: ThreadIds,
     settle: Settle,
+    contexts: Arc<Contexts>,
 }
 
 impl fmt::Debug for SearchPool {
@@ -90,8 +96,9 @@ impl Thread {
 
 impl SearchPool {
     /// No threads yet; what they find and finish goes to `results`.
-    pub fn new(results: mpsc::Sender<Input>, settle: Settle) -> Self {
-        Self { threads: Vec::new(), results, pace: SharedPace::default(), ids: ThreadIds::default(), settle }
+    pub fn new(results: mpsc::Sender<Input>, settle: Settle, contexts: Arc<Contexts>) -> Self {
+        let (pace, ids) = (SharedPace::default(), ThreadIds::default());
+        Self { threads: Vec::new(), results, pace, ids, settle, contexts }
     }
 
     /// Sets the pace of all threads, from their next chunk on. Who rests longer than the new one asks wakes.
@@ -135,6 +142,7 @@ impl SearchPool {
             pace: self.pace.clone(),
             priority: Priority::Idle,
             worked: Duration::ZERO,
+            contexts: Arc::clone(&self.contexts),
         };
         let index = u16::try_from(self.threads.len()).unwrap_or(u16::MAX);
         let (settle, ids) = (Arc::clone(&self.settle), Arc::clone(&self.ids));
@@ -204,6 +212,7 @@ struct Searcher {
     priority: Priority,
     /// Processor time since the last rest.
     worked: Duration,
+    contexts: Arc<Contexts>,
 }
 
 impl Searcher {
@@ -229,15 +238,16 @@ impl Searcher {
     fn search(&mut self, order: &SearchOrder) -> Option<Input> {
         let (thread, number) = (order.thread, order.order);
         let refused = |reason: String| Some(Input::SearchRefused { thread, order: number, reason });
-        let (algorithm, mut search) = match prepare(order) {
-            Ok(prepared) => prepared,
+        let nonces = order.unit.nonces;
+        let (algorithm, mut search) = match self.prepare(order) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => return Some(Input::UnitEnded { thread, order: number, next: nonces.start }),
             Err(reason) => return refused(reason),
         };
         let job = &order.assignment.job;
         self.chunk.begin(&job.algorithm.id, job.algorithm.version);
         let target = Target::from_le_bytes(order.assignment.target.to_le_bytes());
         let most = most_positions(&target);
-        let nonces = order.unit.nonces;
         let mut range = Range { next: nonces.start, end: nonces.end };
         while !range.is_empty() && self.stop.load(Ordering::Acquire) < number {
             let pace = self.pace.get();
@@ -259,14 +269,68 @@ impl Searcher {
             for (nonce, hash) in self.findings.drain(..) {
                 self.results.blocking_send(Input::Found { thread, order: number, nonce, hash }).ok()?;
             }
-            self.worked += took;
-            if let Some(rest) = pace::rest_after(self.worked, pace) {
-                self.worked = Duration::ZERO;
-                let sooner = || self.pace.get().cap_percent > pace.cap_percent;
-                pace::rest(rest, || self.stop.load(Ordering::Acquire) >= number || sooner());
-            }
+            self.rest(took, pace, number);
         }
         Some(Input::UnitEnded { thread, order: number, next: range.next })
+    }
+
+    /// Rests, if it is time to, after `took` more of work.
+    fn rest(&mut self, took: Duration, pace: Pace, order: u64) {
+        self.worked += took;
+        if let Some(rest) = pace::rest_after(self.worked, pace) {
+            self.worked = Duration::ZERO;
+            let sooner = || self.pace.get().cap_percent > pace.cap_percent;
+            pace::rest(rest, || self.stop.load(Ordering::Acquire) >= order || sooner());
+        }
+    }
+
+    /// The search of an order's input, its context made ready first if it needs one. `None` when the order was stopped
+    /// before that.
+    fn prepare(&mut self, order: &SearchOrder) -> Result<Option<Prepared>, String> {
+        let job = &order.assignment.job;
+        let (id, version) = (&job.algorithm.id, job.algorithm.version);
+        let algorithm =
+            algorithms::find(id, version).ok_or_else(|| format!("{id} version {version} is not here"))?;
+        let (roll, version) = order.unit.roll(&job.work);
+        let root = job.work.root(job.extranonce(order.assignment.slot, roll));
+        let input = job.work.input_over(&root, &job.work.finding(roll, version, 0));
+        let input = input.ok_or("the job's work cannot be searched; this is a defect of the program")?;
+        let search = match (algorithm.seeded(), job.work.seeds()) {
+            (None, None) => {
+                self.contexts.clear();
+                algorithm.prepare(input.as_ref())
+            }
+            (Some(seeded), Some((seed, next))) => {
+                let context = self.contexts.of(algorithm, seeded, seed, next).map_err(|e| e.to_string())?;
+                let Some(bound) = self.ready(&*context, order.order) else { return Ok(None) };
+                self.contexts.work_ahead(|| self.stop.load(Ordering::Acquire) < order.order);
+                bound.prepare(input.as_ref())
+            }
+            (Some(_), None) => return Err(format!("{id} needs a seed and the job has none")),
+            (None, Some(_)) => return Err(format!("{id} searches no work of this kind")),
+        };
+        search.map(|search| Some((algorithm, search))).map_err(|error| error.to_string())
+    }
+
+    /// Works on a context with the other threads until it is ready; `None` when the order was stopped before.
+    fn ready(&mut self, context: &dyn Context, order: u64) -> Option<Arc<dyn Algorithm>> {
+        while self.stop.load(Ordering::Acquire) < order {
+            let pace = self.pace.get();
+            self.rank(pace.priority);
+            let began = thread_time();
+            match context.advance() {
+                Progress::Ready => {
+                    if let Some(news) = self.contexts.news() {
+                        tracing::info!("{news}");
+                    }
+                    return context.algorithm();
+                }
+                Progress::Waiting => std::thread::park_timeout(CHUNK),
+                Progress::Underway { .. } => {}
+            }
+            self.rest(thread_time().saturating_sub(began), pace, order);
+        }
+        None
     }
 
     /// Changes the thread's class if another is wanted.
@@ -287,18 +351,6 @@ fn thread_time() -> Duration {
 }
 
 type Prepared = (&'static dyn Algorithm, Box<dyn Search>);
-
-fn prepare(order: &SearchOrder) -> Result<Prepared, String> {
-    let job = &order.assignment.job;
-    let (id, version) = (&job.algorithm.id, job.algorithm.version);
-    let algorithm =
-        algorithms::find(id, version).ok_or_else(|| format!("{id} version {version} is not here"))?;
-    let WorkUnit::Header(work) = &job.work;
-    let (roll, version) = order.unit.roll(work);
-    let header = work.header(job.extranonce(order.assignment.slot, roll), version, work.time, 0);
-    let search = algorithm.prepare(&header).map_err(|error| error.to_string())?;
-    Ok((algorithm, search))
-}
 
 /// Positions of which a quarter of [`FINDINGS_PER_CHUNK`] meet the target, at least.
 fn most_positions(target: &Target) -> u64 {

@@ -4,6 +4,7 @@ use crate::{
     algorithms,
     bus::{self, Address, Outgoing},
     config::{Config, ProbeConfig},
+    contexts::{self, Contexts},
     host, http,
     metrics::Metrics,
     report,
@@ -205,8 +206,10 @@ impl Shell {
         let (inputs, inbox) = mpsc::channel(INPUT_LIMIT);
         let (found, results) = mpsc::channel(RESULT_LIMIT);
         let (outgoing, queue) = mpsc::channel(bus::OUTGOING_LIMIT);
-        let search = SearchPool::new(found, surroundings.settle());
+        let contexts = Arc::new(Contexts::new(config.max_memory_mib));
+        let search = SearchPool::new(found, surroundings.settle(), Arc::clone(&contexts));
         let mut tasks = JoinSet::new();
+        tasks.spawn(contexts::keep_tidy(contexts));
         surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {

@@ -1,10 +1,14 @@
 //! From a finding to the bytes of a block.
 
-use crate::coinbase::{InvalidCoinbase, check_value, with_witness};
+use crate::{
+    coinbase::{InvalidCoinbase, check_value, with_witness},
+    monero::CryptoNoteAssembly,
+};
 use bitcoin::consensus::{Encodable, encode::VarInt};
 use bus_schemas::{
     Blob, Hash32,
-    work::{Extranonce, HEADER_LEN, HeaderWork, sha256d},
+    share::Finding,
+    work::{Extranonce, HEADER_LEN, HeaderWork, WorkUnit, sha256d},
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +24,17 @@ pub const NO_EXTRANONCE: Extranonce = Extranonce { farm: 0, epoch: 0, slot: 0, j
 
 /// All that makes whole blocks of a template's findings. Plain data that is kept before the job is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assembly {
+#[serde(rename_all = "kebab-case")]
+pub enum Assembly {
+    /// Of a Bitcoin-family chain.
+    Header(HeaderAssembly),
+    /// Of Monero.
+    CryptoNote(CryptoNoteAssembly),
+}
+
+/// What makes a block of a Bitcoin-family chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderAssembly {
     /// What is searched.
     pub work: HeaderWork,
     /// Height of the block.
@@ -52,8 +66,8 @@ pub struct Solution {
 /// A block to submit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundBlock {
-    /// SHA-256d of the header in header order: the block's name on every Bitcoin-family chain, also where the work
-    /// is another hash.
+    /// The block's name, in the order in which [`Hash32::to_display_hex`] writes it as its chain does: SHA-256d of the
+    /// header on every Bitcoin-family chain, also where the work is another hash.
     pub hash: Hash32,
     /// Its height.
     pub height: u64,
@@ -73,6 +87,9 @@ pub enum AssemblyError {
     /// The assembly cannot be written.
     #[error("the template cannot be kept: {0}")]
     Unwritable(String),
+    /// The finding belongs to another kind of template.
+    #[error("the finding is of another kind of work than the template")]
+    OtherWork,
 }
 
 impl Assembly {
@@ -84,6 +101,48 @@ impl Assembly {
     /// What [`Assembly::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AssemblyError> {
         rmp_serde::from_slice(bytes).map_err(|e| AssemblyError::Unreadable(e.to_string()))
+    }
+
+    /// What a job carries.
+    pub fn work(&self) -> WorkUnit {
+        match self {
+            Self::Header(assembly) => WorkUnit::Header(assembly.work.clone()),
+            Self::CryptoNote(assembly) => WorkUnit::CryptoNote(assembly.work.clone()),
+        }
+    }
+
+    /// Height of the block.
+    pub fn height(&self) -> u64 {
+        match self {
+            Self::Header(assembly) => assembly.height,
+            Self::CryptoNote(assembly) => assembly.height,
+        }
+    }
+
+    /// The whole block of a finding.
+    pub fn block(&self, extranonce: Extranonce, finding: &Finding) -> Result<FoundBlock, AssemblyError> {
+        match (self, finding) {
+            (Self::Header(assembly), Finding::Header(f)) => {
+                let (version, time, nonce) = (f.version, f.time, f.nonce);
+                assembly.block(&Solution { extranonce, version, time, nonce })
+            }
+            (Self::CryptoNote(assembly), Finding::CryptoNote(f)) => Ok(assembly.block(extranonce, f.nonce)),
+            _ => Err(AssemblyError::OtherWork),
+        }
+    }
+}
+
+impl HeaderAssembly {
+    /// Whether mining on `other` instead would change more than the time.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let (a, b) = (&self.work, &other.work);
+        a.prev_hash != b.prev_hash
+            || a.bits != b.bits
+            || a.version != b.version
+            || a.merkle_branch != b.merkle_branch
+            || a.coinbase_prefix != b.coinbase_prefix
+            || a.coinbase_suffix != b.coinbase_suffix
+            || self.extension != other.extension
     }
 
     /// Refuses an assembly whose coinbase does not pay the reward to the unit.
@@ -129,12 +188,12 @@ mod tests {
         merkle,
     };
     use bitcoin::{Block, consensus};
-    use bus_schemas::config::Chain;
+    use bus_schemas::{config::Chain, share::HeaderFinding};
 
-    fn assembly(set: &BlockSet, chain: Chain) -> Assembly {
+    fn assembly(set: &BlockSet, chain: Chain) -> HeaderAssembly {
         let template: BlockTemplate = serde_json::from_value(set.template.clone()).unwrap();
         let recipe = Recipe { chain, payout: vec![0x51], tag: String::new() };
-        template.into_template(&recipe, "test").unwrap().assembly
+        template.into_template(&recipe, "test").unwrap().header().unwrap().clone()
     }
 
     const FOUND: Solution = Solution {
@@ -195,8 +254,11 @@ mod tests {
     fn an_assembly_that_was_kept_makes_the_same_block_anywhere() {
         for (set, chain) in [(vectors::bitcoin(), Chain::Bitcoin), (vectors::litecoin(), Chain::Litecoin)] {
             let assembly = assembly(&set, chain);
-            let kept = Assembly::from_bytes(&assembly.to_bytes().unwrap()).unwrap();
-            assert_eq!(kept.block(&FOUND), assembly.block(&FOUND));
+            let kept = Assembly::Header(assembly.clone()).to_bytes().unwrap();
+            let Solution { extranonce, version, time, nonce } = FOUND;
+            let finding = Finding::Header(HeaderFinding { roll: extranonce.roll, version, time, nonce });
+            let again = Assembly::from_bytes(&kept).unwrap().block(extranonce, &finding);
+            assert_eq!(again, assembly.block(&FOUND));
         }
         assert!(matches!(Assembly::from_bytes(&[0xc1, 1, 2]), Err(AssemblyError::Unreadable(_))));
     }

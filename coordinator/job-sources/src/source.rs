@@ -1,11 +1,11 @@
 //! The trait of a job source and what its answers mean.
 
 use crate::{
-    assembly::{Assembly, AssemblyError, FoundBlock},
+    assembly::{Assembly, AssemblyError, FoundBlock, HeaderAssembly},
     embedded::LogError,
     gbt::InvalidTemplate,
 };
-use bus_schemas::{units::Target, work::HeaderWork};
+use bus_schemas::units::Target;
 use std::{future::Future, pin::Pin};
 
 /// A future behind a pointer, so that [`JobSource`] can be a trait object.
@@ -47,21 +47,21 @@ pub struct Template {
 }
 
 impl Template {
-    /// What is to be searched.
-    pub fn work(&self) -> &HeaderWork {
-        &self.assembly.work
+    /// What makes a block of a Bitcoin-family chain, if it is one.
+    pub fn header(&self) -> Option<&HeaderAssembly> {
+        match &self.assembly {
+            Assembly::Header(assembly) => Some(assembly),
+            Assembly::CryptoNote(_) => None,
+        }
     }
 
     /// Whether mining on `other` instead would change more than the time.
     pub fn differs_from(&self, other: &Self) -> bool {
-        let (a, b) = (self.work(), other.work());
-        a.prev_hash != b.prev_hash
-            || a.bits != b.bits
-            || a.version != b.version
-            || a.merkle_branch != b.merkle_branch
-            || a.coinbase_prefix != b.coinbase_prefix
-            || a.coinbase_suffix != b.coinbase_suffix
-            || self.assembly.extension != other.assembly.extension
+        match (&self.assembly, &other.assembly) {
+            (Assembly::Header(a), Assembly::Header(b)) => a.differs_from(b),
+            (Assembly::CryptoNote(a), Assembly::CryptoNote(b)) => a.differs_from(b),
+            _ => true,
+        }
     }
 }
 
@@ -206,6 +206,14 @@ pub enum SourceError {
         /// Why not.
         reason: InvalidTemplate,
     },
+    /// A template of a Monero daemon that must not be mined.
+    #[error("{node}: hands out a template that must not be mined: {reason}")]
+    MoneroTemplate {
+        /// The daemon's URL.
+        node: String,
+        /// Why not.
+        reason: Box<crate::monero::InvalidTemplate>,
+    },
     /// A block could not be put together.
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
@@ -229,7 +237,7 @@ impl SourceError {
             Self::Unauthorized { .. } => "unauthorized",
             Self::BadAnswer { .. } => "bad_answer",
             Self::Rpc { .. } => "rpc",
-            Self::Template { .. } => "template",
+            Self::Template { .. } | Self::MoneroTemplate { .. } => "template",
             Self::Assembly(_) => "assembly",
             Self::Log(_) => "log",
             Self::Setup { .. } => "setup",

@@ -10,7 +10,7 @@ use bus_schemas::{
     work::{Extranonce, sha256d},
 };
 use job_sources::{
-    BoxFuture, FoundBlock, JobSource, Proposal, Solution, SubmitOutcome, Template,
+    Assembly, BoxFuture, FoundBlock, HeaderAssembly, JobSource, Proposal, Solution, SubmitOutcome, Template,
     assembly::NO_EXTRANONCE,
     embedded::{
         Appended, Chain, ChainLog, EmbeddedSource, LogError, MAX_FUTURE_S, Params, Record, Rejection,
@@ -38,11 +38,16 @@ fn at(seconds: u32) -> TimestampMs {
 
 /// Searches with the algorithm itself until a block is found.
 fn mine(algorithm: &dyn Algorithm, template: &Template, roll: u32) -> FoundBlock {
-    mine_at(algorithm, template, roll, template.work().time)
+    mine_at(algorithm, template, roll, template.header().unwrap().work.time)
+}
+
+fn header(template: &mut Template) -> &mut HeaderAssembly {
+    let Assembly::Header(assembly) = &mut template.assembly else { panic!("a header") };
+    assembly
 }
 
 fn mine_at(algorithm: &dyn Algorithm, template: &Template, roll: u32, time: u32) -> FoundBlock {
-    let work = template.work();
+    let work = &template.header().unwrap().work;
     let extranonce = Extranonce { farm: 1, epoch: 1, slot: 1, job: 1, roll };
     let header = work.header(extranonce, work.version, time, 0);
     let target = AlgorithmTarget::from_le_bytes(template.network_target.to_le_bytes());
@@ -55,7 +60,7 @@ fn mine_at(algorithm: &dyn Algorithm, template: &Template, roll: u32, time: u32)
         });
     }
     let nonce = nonce.unwrap();
-    template.assembly.block(&Solution { extranonce, version: work.version, time, nonce }).unwrap()
+    template.header().unwrap().block(&Solution { extranonce, version: work.version, time, nonce }).unwrap()
 }
 
 /// Mines the next block as if it were `seconds` and makes it the tip.
@@ -102,9 +107,9 @@ fn a_block_is_known_when_it_comes_again_and_another_of_its_height_is_not_the_tip
 fn a_hash_above_the_target_is_no_block() {
     let chain = Chain::genesis(params(&Sha256d, 0x1d00_ffff)).unwrap();
     let template = chain.template(at(START_S)).unwrap();
-    let work = template.work();
+    let work = &template.header().unwrap().work;
     let solution = Solution { extranonce: NO_EXTRANONCE, version: work.version, time: work.time, nonce: 0 };
-    let block = template.assembly.block(&solution).unwrap();
+    let block = template.header().unwrap().block(&solution).unwrap();
     assert_eq!(chain.validate(&block.bytes, at(START_S)), Err(Rejection::HighHash));
     assert!(chain.validate_proposal(&block.bytes, at(START_S)).is_ok());
 }
@@ -116,7 +121,7 @@ fn times_at_the_median_or_too_far_ahead_are_refused_and_those_beside_are_not() {
         extend(&mut chain, START_S);
     }
     let template = chain.template(at(START_S)).unwrap();
-    let median = template.work().min_time - 1;
+    let median = template.header().unwrap().work.min_time - 1;
     let verdict = |time, now| chain.validate(&mine_at(&Sha256d, &template, 7, time).bytes, at(now));
     assert_eq!(verdict(median, START_S), Err(Rejection::TimeTooOld { time: median, median }));
     assert!(verdict(median + 1, START_S).is_ok());
@@ -139,7 +144,7 @@ fn version_bits_may_be_rolled_inside_the_mask_only() {
     let template = chain.template(at(START_S)).unwrap();
     let verdict = |version| {
         let mut rolled = template.clone();
-        rolled.assembly.work.version = version;
+        header(&mut rolled).work.version = version;
         chain.validate(&mine(&Sha256d, &rolled, 1).bytes, at(START_S)).map(|record| record.height)
     };
     assert_eq!(verdict(0x2000_2000), Ok(1));
@@ -158,20 +163,20 @@ fn spoilt(change: impl Fn(&mut Template)) -> Rejection {
 fn a_coinbase_of_another_value_payee_or_height_is_refused() {
     let reward = Config::default().reward;
     let more = spoilt(|template| {
-        template.assembly.reward += 1;
-        let suffix = &mut template.assembly.work.coinbase_suffix.0;
+        header(template).reward += 1;
+        let suffix = &mut header(template).work.coinbase_suffix.0;
         let at = suffix.windows(8).position(|bytes| bytes == reward.to_le_bytes()).unwrap();
         suffix[at..at + 8].copy_from_slice(&(reward + 1).to_le_bytes());
     });
     assert!(matches!(more, Rejection::Coinbase(_)), "{more}");
     let payee = spoilt(|template| {
-        let suffix = &mut template.assembly.work.coinbase_suffix.0;
+        let suffix = &mut header(template).work.coinbase_suffix.0;
         let script = suffix.len() - 5;
         suffix[script] = 0x52;
     });
     assert_eq!(payee, Rejection::CoinbasePayout);
     let height = spoilt(|template| {
-        let prefix = &mut template.assembly.work.coinbase_prefix.0;
+        let prefix = &mut header(template).work.coinbase_prefix.0;
         let script = prefix.iter().position(|byte| *byte == 0x51).unwrap();
         prefix[script] = 0x52;
     });
@@ -181,7 +186,7 @@ fn a_coinbase_of_another_value_payee_or_height_is_refused() {
 #[test]
 fn easier_bits_than_the_chain_demands_are_refused() {
     let refused = spoilt(|template| {
-        template.assembly.work.bits = 0x2100_ffff;
+        header(template).work.bits = 0x2100_ffff;
         template.network_target = Target::MAX;
     });
     assert_eq!(refused, Rejection::Bits { bits: 0x2100_ffff, wanted: EASY_BITS });
@@ -189,7 +194,7 @@ fn easier_bits_than_the_chain_demands_are_refused() {
 
 #[test]
 fn a_merkle_root_of_something_else_is_refused() {
-    let refused = spoilt(|template| template.assembly.work.merkle_branch = vec![Hash32([1; 32])]);
+    let refused = spoilt(|template| header(template).work.merkle_branch = vec![Hash32([1; 32])]);
     assert_eq!(refused, Rejection::MerkleRoot);
 }
 
@@ -205,7 +210,7 @@ fn bits_under(hashes_per_second: u64, blocks: u32) -> (Vec<u32>, Vec<Target>) {
         let template = chain.template(TimestampMs(now_ms)).unwrap();
         let record = chain.validate(&mine(algorithm, &template, roll).bytes, TimestampMs(now_ms)).unwrap();
         chain.apply(&record);
-        times.push(template.work().time);
+        times.push(template.header().unwrap().work.time);
         targets.push(template.network_target);
     }
     (times, targets)
@@ -240,7 +245,7 @@ fn a_log_that_forgot_its_oldest_blocks_leads_to_the_same_tip_and_the_same_next_b
     let mut chain = Chain::genesis(params()).unwrap();
     // Blocks come too fast, so the difficulty rises from retarget to retarget.
     let records: Vec<_> = (0..40).map(|n| extend(&mut chain, START_S + n)).collect();
-    assert_ne!(chain.template(at(START_S)).unwrap().work().bits, EASY_BITS);
+    assert_ne!(chain.template(at(START_S)).unwrap().header().unwrap().work.bits, EASY_BITS);
     for forgotten in [1, 5, 11, 20] {
         let replayed = Chain::replay(params(), &records[forgotten..]).unwrap();
         assert_eq!((replayed.height(), replayed.tip()), (40, chain.tip()), "{forgotten}");
@@ -328,8 +333,8 @@ async fn a_submitted_block_is_kept_gives_a_new_template_and_is_known_when_it_com
     let (next, outcome) = tokio::join!(source.template(Some(&template)), submit(&source, &block));
     assert_eq!(outcome, SubmitOutcome::Accepted);
     let next = next.unwrap();
-    assert_eq!(next.work().prev_hash, block.hash);
-    assert_eq!(next.assembly.height, 2);
+    assert_eq!(next.header().unwrap().work.prev_hash, block.hash);
+    assert_eq!(next.assembly.height(), 2);
     assert_eq!(log.0.lock().unwrap()[0].block, Blob(block.bytes.clone()));
     assert_eq!(submit(&source, &block).await, SubmitOutcome::AlreadyKnown);
     assert_eq!(source.propose(&template).await.unwrap(), Proposal::Stale);
@@ -347,7 +352,7 @@ async fn of_two_sources_on_one_log_only_one_gets_the_height_and_the_other_follow
     assert_eq!(submit(&one, &ours).await, SubmitOutcome::Accepted);
     assert_eq!(submit(&two, &theirs).await, SubmitOutcome::NotTip);
     assert_eq!(submit(&two, &ours).await, SubmitOutcome::AlreadyKnown);
-    assert_eq!(two.template(None).await.unwrap().work().prev_hash, ours.hash);
+    assert_eq!(two.template(None).await.unwrap().header().unwrap().work.prev_hash, ours.hash);
     assert_eq!(log.0.lock().unwrap().len(), 1);
 }
 
@@ -364,7 +369,7 @@ async fn a_source_that_is_opened_again_stands_at_the_tip() {
     drop(first);
     let again = EmbeddedSource::open(easy(), log).await.unwrap();
     let template = again.template(None).await.unwrap();
-    assert_eq!((template.work().prev_hash, template.assembly.height), (tip, 6));
+    assert_eq!((template.header().unwrap().work.prev_hash, template.assembly.height()), (tip, 6));
     assert_eq!(again.health()[0].failures, 0);
 }
 

@@ -41,9 +41,9 @@ fn with(mut template: Value, field: &str, value: Value) -> Value {
 }
 
 fn block(template: &Template) -> Block {
-    let work = template.work();
+    let work = &template.header().unwrap().work;
     let solution = Solution { extranonce: NO_EXTRANONCE, version: work.version, time: work.time, nonce: 0 };
-    consensus::deserialize(&template.assembly.block(&solution).unwrap().bytes).unwrap()
+    consensus::deserialize(&template.header().unwrap().block(&solution).unwrap().bytes).unwrap()
 }
 
 /// A template as btcd sends it while no transaction has a witness.
@@ -64,7 +64,7 @@ fn btcd() -> Value {
 fn the_rule_segwit_with_or_without_its_mark_gives_the_coinbase_a_witness() {
     for rules in [json!(["csv", "!segwit", "taproot"]), json!(["csv", "segwit"])] {
         let template = read(with(bitcoin(), "rules", rules), Chain::Bitcoin).unwrap();
-        assert!(template.assembly.coinbase_witness);
+        assert!(template.header().unwrap().coinbase_witness);
         assert!(block(&template).check_witness_commitment());
     }
 }
@@ -73,14 +73,14 @@ fn the_rule_segwit_with_or_without_its_mark_gives_the_coinbase_a_witness() {
 fn rules_without_segwit_give_the_coinbase_no_witness() {
     let template = with(bitcoin(), "rules", json!(["csv"]));
     let template = read(without(template, "default_witness_commitment"), Chain::Bitcoin).unwrap();
-    assert!(!template.assembly.coinbase_witness);
+    assert!(!template.header().unwrap().coinbase_witness);
     assert_eq!(block(&template).txdata[0].output.len(), 1);
 }
 
 #[test]
 fn a_template_without_rules_and_without_witnesses_gets_neither_commitment_nor_witness() {
     let template = read(btcd(), Chain::Bitcoin).unwrap();
-    assert!(!template.assembly.coinbase_witness);
+    assert!(!template.header().unwrap().coinbase_witness);
     assert_eq!(block(&template).txdata[0].output.len(), 1);
 }
 
@@ -88,7 +88,7 @@ fn a_template_without_rules_and_without_witnesses_gets_neither_commitment_nor_wi
 fn a_template_without_rules_whose_transactions_have_witnesses_gets_both() {
     let with_witnesses = with(btcd(), "transactions", bitcoin()["transactions"].clone());
     let template = read(with_witnesses.clone(), Chain::Bitcoin).unwrap();
-    assert!(template.assembly.coinbase_witness);
+    assert!(template.header().unwrap().coinbase_witness);
     assert!(block(&template).check_witness_commitment());
     let given = bitcoin()["default_witness_commitment"].clone();
     let same = read(with(with_witnesses, "default_witness_commitment", given), Chain::Bitcoin).unwrap();
@@ -98,7 +98,7 @@ fn a_template_without_rules_whose_transactions_have_witnesses_gets_both() {
 #[test]
 fn a_signets_block_has_a_commitment_even_when_the_node_offers_none() {
     let template = read(btcd(), Chain::BitcoinSignet).unwrap();
-    assert!(template.assembly.coinbase_witness);
+    assert!(template.header().unwrap().coinbase_witness);
     let block = block(&template);
     assert_eq!(block.txdata[0].output.len(), 2);
     assert!(block.check_witness_commitment());
@@ -124,7 +124,8 @@ fn the_coinbase_pays_the_configured_script_the_whole_value_to_the_unit() {
     for (template, chain) in [(bitcoin(), Chain::Bitcoin), (litecoin(), Chain::Litecoin)] {
         let value = template["coinbasevalue"].as_u64().unwrap();
         let template = read(template, chain).unwrap();
-        let coinbase: Transaction = consensus::deserialize(&template.work().coinbase(NO_EXTRANONCE)).unwrap();
+        let coinbase: Transaction =
+            consensus::deserialize(&template.header().unwrap().work.coinbase(NO_EXTRANONCE)).unwrap();
         assert_eq!(coinbase.output[0].value.to_sat(), value);
         assert_eq!(coinbase.output[0].script_pubkey.as_bytes(), [0x51]);
         assert_eq!(coinbase.output.iter().map(|o| o.value.to_sat()).sum::<u64>(), value);
@@ -154,7 +155,7 @@ fn litecoin_before_its_extension_blocks_is_a_plain_block() {
     let commitment = "6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9";
     let template =
         read(with(plain, "default_witness_commitment", json!(commitment)), Chain::Litecoin).unwrap();
-    assert!(template.assembly.extension.0.is_empty());
+    assert!(template.header().unwrap().extension.0.is_empty());
     assert!(block(&template).check_witness_commitment());
 }
 
@@ -173,7 +174,7 @@ fn bits_and_target_that_contradict_each_other_are_refused() {
 
 #[test]
 fn version_bits_that_the_network_demands_are_not_rolled() {
-    let mask = |template| read(template, Chain::Bitcoin).unwrap().work().version_mask;
+    let mask = |template| read(template, Chain::Bitcoin).unwrap().header().unwrap().work.version_mask;
     assert_eq!(mask(bitcoin()), 0x1fff_e000);
     assert_eq!(mask(with(bitcoin(), "vbrequired", json!(0x4000))), 0x1fff_a000);
 }
@@ -182,7 +183,7 @@ fn version_bits_that_the_network_demands_are_not_rolled() {
 fn time_never_lies_below_mintime_or_above_maxtime() {
     let template = with(with(bitcoin(), "mintime", json!(2_000_000_000)), "curtime", json!(1_999_999_990));
     let template = read(with(template, "maxtime", json!(2_000_000_060)), Chain::Bitcoin).unwrap();
-    let work = template.work();
+    let work = &template.header().unwrap().work;
     assert_eq!((work.min_time, work.time, work.max_time), (2_000_000_000, 2_000_000_000, 2_000_000_060));
 }
 
@@ -251,8 +252,8 @@ proptest! {
         if let Ok(template) = serde_json::from_value::<BlockTemplate>(template) {
             let recipe = Recipe { chain, payout: vec![0x51], tag: String::new() };
             if let Ok(template) = template.into_template(&recipe, "node") {
-                prop_assert!(template.assembly.check().is_ok());
-                prop_assert!(template.work().check().is_ok());
+                prop_assert!(template.header().unwrap().check().is_ok());
+                prop_assert!(template.header().unwrap().work.check().is_ok());
                 prop_assert!(chain == Chain::Litecoin || block(&template).check_merkle_root());
             }
         }

@@ -16,7 +16,7 @@ use bus_schemas::{
     subject::Subject,
 };
 use coordinator_core::{BlockAnswer, BlockDuty, PoolInput};
-use job_sources::{Assembly, FoundBlock, Solution, SubmitOutcome};
+use job_sources::{Assembly, FoundBlock, SubmitOutcome};
 use nats_adapter::{ReadError, streams};
 use std::time::Duration;
 use tokio::{
@@ -105,9 +105,8 @@ async fn make(
         Some(assembly) => assembly,
         None => read_template(context, job).await.ok_or_else(|| Unusable::NoTemplate(job.id.clone()))?,
     };
-    let Finding::Header(f) = finding;
-    let (extranonce, version, time, nonce) = (job.extranonce(slot, f.roll), f.version, f.time, f.nonce);
-    let block = Assembly::from_bytes(&assembly.0)?.block(&Solution { extranonce, version, time, nonce })?;
+    let extranonce = job.extranonce(slot, finding.roll());
+    let block = Assembly::from_bytes(&assembly.0)?.block(extranonce, &finding)?;
     if block.hash != hash {
         return Err(Unusable::OtherHash);
     }

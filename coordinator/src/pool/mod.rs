@@ -12,7 +12,7 @@ mod writer;
 use crate::{judge::Overloaded, metrics::Metrics, recovery::Positions};
 use bus_schemas::{PoolId, config::PoolConfig, ledger::LedgerRecord};
 use coordinator_core::{BlockDuty, Input, LeaseInput, PoolEffect, PoolInput};
-use job_sources::gbt::Credentials;
+use job_sources::Credentials;
 use nats_adapter::Bus;
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 use tokio::{

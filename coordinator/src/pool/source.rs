@@ -4,14 +4,14 @@ use super::Context;
 use crate::{chain_log::StreamLog, judge::algorithm};
 use bus_schemas::{
     Blob,
-    config::{PoolConfig, SourceConfig},
-    job::WorkUnit,
+    config::{NodeEndpoint, PoolConfig, SourceConfig},
 };
 use coordinator_core::{PoolInput, Template};
 use job_sources::{
-    JobSource, Proposal, SourceError,
+    JobSource, Limits, NodeAddress, Proposal, SourceError,
     embedded::{EmbeddedSource, Params},
-    gbt::{GbtSource, Limits, NodeAddress},
+    gbt::GbtSource,
+    monero::MoneroSource,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ pub(crate) type Current = Option<Arc<dyn JobSource>>;
 /// Why a source cannot be used; the text goes into an event.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("no algorithm {0} is known here; known are sha256d, scrypt-1024-1-1 and blake3")]
+    #[error("no algorithm {0} is known here; known are sha256d, scrypt-1024-1-1, blake3 and randomx-v1")]
     Algorithm(bus_schemas::AlgorithmId),
     #[error("the node's credentials {0:?} are not in the coordinator's host file")]
     Credentials(String),
@@ -124,9 +124,9 @@ async fn offer(
     let assembly = template.assembly.to_bytes().map_err(SourceError::from)?;
     Ok(Some(Template {
         algorithm: (config.algorithm.clone(), algorithm.descriptor().version),
-        work: WorkUnit::Header(template.work().clone()),
+        work: template.assembly.work(),
         network_target: template.network_target,
-        height: template.assembly.height,
+        height: template.assembly.height(),
         assembly: Blob(assembly),
     }))
 }
@@ -140,18 +140,25 @@ async fn open(context: &Context, config: &PoolConfig) -> Result<Arc<dyn JobSourc
             Ok(Arc::new(EmbeddedSource::open(Params { algorithm, config: chain.clone() }, log).await?))
         }
         SourceConfig::GetBlockTemplate(nodes) => {
-            let mut addresses = Vec::new();
-            for node in &nodes.nodes {
-                let credentials = match &node.credentials {
-                    Some(name) => {
-                        let known = context.credentials.get(name).cloned();
-                        Some(known.ok_or_else(|| Trouble::Credentials(name.clone()))?)
-                    }
-                    None => None,
-                };
-                addresses.push(NodeAddress { url: node.url.clone(), credentials });
-            }
+            let addresses = addresses(context, &nodes.nodes)?;
             Ok(Arc::new(GbtSource::new(nodes, addresses, Limits::default())?))
         }
+        SourceConfig::Monero(nodes) => {
+            let addresses = addresses(context, &nodes.nodes)?;
+            Ok(Arc::new(MoneroSource::new(nodes, addresses, Limits::default())?))
+        }
     }
+}
+
+/// The nodes with what lies about them in the host's file.
+fn addresses(context: &Context, nodes: &[NodeEndpoint]) -> Result<Vec<NodeAddress>, Trouble> {
+    let address = |node: &NodeEndpoint| {
+        let known = |name: &String| {
+            let known = context.credentials.get(name).cloned();
+            known.ok_or_else(|| Trouble::Credentials(name.clone()))
+        };
+        let credentials = node.credentials.as_ref().map(known).transpose()?;
+        Ok(NodeAddress { url: node.url.clone(), credentials })
+    };
+    nodes.iter().map(address).collect()
 }

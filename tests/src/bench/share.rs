@@ -34,7 +34,7 @@ const ROUND_DEADLINE: Duration = Duration::from_secs(120);
 
 fn realistic_job(algorithm: &str) -> Result<Arc<Job>, Failure> {
     let mut job = examples::job()?;
-    let WorkUnit::Header(work) = &mut job.work;
+    let WorkUnit::Header(work) = &mut job.work else { return Err("a header was expected".into()) };
     work.coinbase_prefix = Blob(vec![7; COINBASE_HALVES.0]);
     work.coinbase_suffix = Blob(vec![8; COINBASE_HALVES.1]);
     work.merkle_branch = (0..BRANCH_LEN).map(|n| Hash32([n as u8; 32])).collect();

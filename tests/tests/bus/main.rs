@@ -75,7 +75,7 @@ fn shares() -> Subject {
 /// A share that differs from those of other numbers.
 fn share(number: u32) -> Share {
     let mut share = examples::share().unwrap();
-    let Finding::Header(finding) = &mut share.finding;
+    let Finding::Header(finding) = &mut share.finding else { panic!("a header") };
     finding.nonce = number;
     share
 }

@@ -6,7 +6,7 @@ use bus_schemas::{
     event::EventData,
     ledger::RefusedShares,
     member::JoinReply,
-    share::{Finding, Share, ShareRefusal},
+    share::{CryptoNoteFinding, Finding, HeaderFinding, Share, ShareRefusal},
     subject::{Subject, dead_letter},
 };
 use nats_adapter::{Expect, HeaderMap, RequestError, streams};
@@ -47,20 +47,26 @@ async fn bytes_that_are_no_share_are_put_aside_counted_and_told() {
 
 type Change = fn(&mut Share);
 
+fn header(share: &mut Share) -> &mut HeaderFinding {
+    let Finding::Header(finding) = &mut share.finding else { panic!("a header") };
+    finding
+}
+
 #[tokio::test]
 async fn every_false_claim_is_refused_for_its_own_reason_and_harms_nothing() {
     let mut farm = Farm::start(&every_hash_is_a_share()).await;
     let (worker, other) = (farm.worker("w1").await, farm.worker("w2").await);
     assert_ne!(worker.member.slot, other.member.slot);
     let job = job(&farm.bus, &farm.pool).await.unwrap();
-    let cases: [(ShareRefusal, Change); 7] = [
+    let cases: [(ShareRefusal, Change); 8] = [
         (ShareRefusal::UnknownJob, |s| s.job = JobId::new("deadbeef").unwrap()),
         (ShareRefusal::WrongSlot, |s| s.slot ^= 1),
         (ShareRefusal::WrongSlot, |s| s.generation += 7),
-        (ShareRefusal::TimeOutOfRange, |Share { finding: Finding::Header(f), .. }| f.time = u32::MAX),
-        (ShareRefusal::VersionOutOfRange, |Share { finding: Finding::Header(f), .. }| {
-            f.version ^= 0x8000_0000;
+        (ShareRefusal::TimeOutOfRange, |s| header(s).time = u32::MAX),
+        (ShareRefusal::OtherWork, |s| {
+            s.finding = Finding::CryptoNote(CryptoNoteFinding { roll: 0, nonce: 3 })
         }),
+        (ShareRefusal::VersionOutOfRange, |s| header(s).version ^= 0x8000_0000),
         (ShareRefusal::WrongDifficulty, |s| s.bits = ShareBits::new(9)),
         // The same finding, said with another time of finding: another message, no other work.
         (ShareRefusal::Duplicate, |s| s.found_at_ms.0 += 1),

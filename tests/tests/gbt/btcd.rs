@@ -11,7 +11,7 @@ async fn btcd_accepts_our_blocks_which_pay_the_configured_script_exactly() {
     let mut pair = btcd::start(RunFolder::temporary().unwrap(), btcd::ANY_MINING_ADDRESS).await.unwrap();
     let source = source(Chain::BitcoinSignet, &[&pair.first.rpc, &pair.second.rpc]);
     let first = source.template(None).await.unwrap();
-    assert_eq!((first.assembly.height, first.work().bits), (1, 0x1e03_77ae));
+    assert_eq!((first.assembly.height(), first.header().unwrap().work.bits), (1, 0x1e03_77ae));
     assert!(first.longpoll.is_some());
 
     // A long poll is waiting while the block goes out, and brings the template on top of it.
@@ -20,7 +20,7 @@ async fn btcd_accepts_our_blocks_which_pay_the_configured_script_exactly() {
         source.template(Some(&first))
     );
     let second = second.unwrap();
-    assert_eq!((second.assembly.height, second.work().prev_hash), (2, block.hash));
+    assert_eq!((second.assembly.height(), second.header().unwrap().work.prev_hash), (2, block.hash));
 
     assert_eq!(source.propose(&first).await.unwrap(), Proposal::Stale);
     let late = mine(&Sha256d, &first, 2).await;

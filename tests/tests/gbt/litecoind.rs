@@ -12,7 +12,7 @@ async fn litecoind_accepts_our_blocks_from_height_one_past_the_small_number_opco
     let source = source(Chain::Litecoin, &[&pair.first.rpc, &pair.second.rpc]);
     for height in 1..=18 {
         let template = source.template(None).await.unwrap();
-        assert_eq!(template.assembly.height, height);
+        assert_eq!(template.assembly.height(), height);
         mine_and_check(&source, &Scrypt1024, &pair.first.rpc, &template).await;
     }
 }
@@ -29,8 +29,8 @@ async fn litecoind_accepts_our_blocks_with_an_extension_block() {
     litecoind::peg_in(rpc).await.unwrap();
     for height in [litecoind::FIRST_MWEB_HEIGHT, litecoind::FIRST_MWEB_HEIGHT + 1] {
         let template = source.template(None).await.unwrap();
-        assert_eq!(template.assembly.height, height);
-        assert_eq!(template.assembly.extension.0.first(), Some(&1));
+        assert_eq!(template.assembly.height(), height);
+        assert_eq!(template.header().unwrap().extension.0.first(), Some(&1));
         mine_and_check(&source, &Scrypt1024, rpc, &template).await;
     }
 }

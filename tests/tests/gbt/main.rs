@@ -12,8 +12,8 @@ use bus_schemas::{
     work::Extranonce,
 };
 use job_sources::{
-    FoundBlock, JobSource, Proposal, Solution, SubmitOutcome, Template,
-    gbt::{Credentials, GbtSource, Limits, NodeAddress},
+    Credentials, FoundBlock, JobSource, Limits, NodeAddress, Proposal, Solution, SubmitOutcome, Template,
+    gbt::GbtSource,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn source(chain: Chain, nodes: &[&Rpc]) -> GbtSource {
 async fn mine(algorithm: &'static dyn Algorithm, template: &Template, roll: u32) -> FoundBlock {
     let template = template.clone();
     tokio::task::spawn_blocking(move || {
-        let work = template.work();
+        let work = &template.header().unwrap().work;
         let extranonce = Extranonce { farm: 1, epoch: 2, slot: 3, job: 4, roll };
         let mut search = algorithm.prepare(&work.header(extranonce, work.version, work.time, 0)).unwrap();
         let target = Target::from_le_bytes(template.network_target.to_le_bytes());
@@ -57,7 +57,7 @@ async fn mine(algorithm: &'static dyn Algorithm, template: &Template, roll: u32)
         }
         let nonce = nonce.expect("one of all nonces is a block");
         let solution = Solution { extranonce, version: work.version, time: work.time, nonce };
-        template.assembly.block(&solution).unwrap()
+        template.header().unwrap().block(&solution).unwrap()
     })
     .await
     .unwrap()
@@ -102,7 +102,7 @@ fn check_coinbase(coinbase: &Value, template: &Template) {
     let units = |output: &Value| (output["value"].as_f64().unwrap() * 1e8).round() as u64;
     let outputs = coinbase["vout"].as_array().unwrap();
     assert_eq!(outputs[0]["scriptPubKey"]["hex"], PAYOUT);
-    assert_eq!(units(&outputs[0]), template.assembly.reward);
+    assert_eq!(units(&outputs[0]), template.header().unwrap().reward);
     assert!(outputs[1..].iter().all(|output| units(output) == 0), "{outputs:?}");
     let script = coinbase["vin"][0]["coinbase"].as_str().unwrap();
     assert!(script.ends_with(&hex::encode(TAG)), "{script}");

@@ -171,7 +171,7 @@ async fn a_block_is_on_the_lane_of_blocks_as_well() {
     let mut stage = Stage::start(16).await;
     stage.put_pool(one_thread()).await;
     let mut job = job(1, 1, "sha256d");
-    let WorkUnit::Header(work) = &mut job.work;
+    let WorkUnit::Header(work) = &mut job.work else { panic!("a header") };
     work.bits = Target::from_share_bits(ShareBits::new(18)).to_compact();
     job.network_target = Target::from_compact(work.bits).unwrap();
     job.id = job.derive_id().unwrap();

@@ -233,13 +233,13 @@ pub fn one_thread() -> PoolConfig {
 }
 
 pub fn header_finding(share: &Share) -> HeaderFinding {
-    let Finding::Header(finding) = share.finding;
+    let Finding::Header(finding) = share.finding else { panic!("a header") };
     finding
 }
 
 /// What a coordinator checks of a share.
 pub fn assert_valid(share: &Share, job: &Job, member: &Member) {
-    let WorkUnit::Header(work) = &job.work;
+    let WorkUnit::Header(work) = &job.work else { panic!("a header") };
     let finding = header_finding(share);
     assert_eq!((&share.job, &share.session, share.slot), (&job.id, &member.session, member.slot));
     assert_eq!(

@@ -7,7 +7,7 @@
 use bus_schemas::{
     JobId,
     job::{Job, WorkUnit},
-    work::{HeaderWork, NonceRange},
+    work::NonceRange,
 };
 
 /// Whose space a plan divides. The slot's generation is not part of it: whoever holds the slot again under the
@@ -31,11 +31,12 @@ pub struct Unit {
 
 impl Unit {
     /// The roll and the version of this unit's headers. Row zero has the job's own version.
-    pub fn roll(&self, work: &HeaderWork) -> (u32, u32) {
-        let bits = work.version_mask.count_ones();
+    pub fn roll(&self, work: &WorkUnit) -> (u32, u32) {
+        let mask = work.version_mask();
+        let bits = mask.count_ones();
         let mut index = self.row & ((1_u64 << bits) - 1);
-        let mut version = work.version;
-        for bit in (0..u32::BITS).filter(|bit| work.version_mask >> bit & 1 == 1) {
+        let mut version = work.version();
+        for bit in (0..u32::BITS).filter(|bit| mask >> bit & 1 == 1) {
             version ^= ((index & 1) as u32) << bit;
             index >>= 1;
         }
@@ -71,8 +72,7 @@ pub(crate) struct Space {
 impl Space {
     /// The space of `slot` under `job`, `None` when there is no such slot.
     pub(crate) fn of(job: &Job, slot: u16) -> Option<Self> {
-        let WorkUnit::Header(work) = &job.work;
-        let rolls_and_versions = u32::BITS + work.version_mask.count_ones();
+        let rolls_and_versions = u32::BITS + job.work.version_mask().count_ones();
         Some(Self { nonces: job.nonce_range(slot)?, last_row: u64::MAX >> (u64::BITS - rolls_and_versions) })
     }
 }
@@ -172,7 +172,7 @@ impl Plans {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bus_schemas::examples;
+    use bus_schemas::{examples, work::HeaderWork};
     use std::collections::BTreeSet;
 
     const SPACE: Space = Space { nonces: NonceRange { start: 0, end: 1_000 }, last_row: 9 };
@@ -217,29 +217,33 @@ mod tests {
     fn the_last_row_has_the_highest_roll_and_the_last_version() {
         let mut job = examples::job().unwrap();
         for mask in [0, 0x1fff_e000, u32::MAX] {
-            let WorkUnit::Header(work) = &mut job.work;
+            let WorkUnit::Header(work) = &mut job.work else { panic!("a header") };
             work.version_mask = mask;
-            let work = work.clone();
             let last = Space::of(&job, 3).unwrap().last_row;
-            assert_eq!(unit(last, 0, 1).roll(&work), (u32::MAX, work.version ^ mask));
+            assert_eq!(unit(last, 0, 1).roll(&job.work), (u32::MAX, job.work.version() ^ mask));
         }
         assert_eq!(Space::of(&job, 1 << 12), None);
     }
 
     #[test]
     fn rows_run_through_every_allowed_version_before_the_roll_rises() {
-        let WorkUnit::Header(mut work) = examples::job().unwrap().work;
-        work.version_mask = 0b1010_0000;
-        let rows: Vec<_> = (0..8).map(|row| unit(row, 0, 1).roll(&work)).collect();
-        assert_eq!(rows[0], (0, work.version));
+        let WorkUnit::Header(header) = examples::job().unwrap().work else { panic!("a header") };
+        let of = |version_mask| WorkUnit::Header(HeaderWork { version_mask, ..header.clone() });
+        let rows: Vec<_> = (0..8).map(|row| unit(row, 0, 1).roll(&of(0b1010_0000))).collect();
+        assert_eq!(rows[0], (0, header.version));
         assert_eq!(rows.iter().map(|r| r.0).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1, 1, 1]);
         assert_eq!(rows.iter().collect::<BTreeSet<_>>().len(), 8);
-        assert!(rows.iter().all(|(_, version)| work.allows_version(*version)));
+        assert!(rows.iter().all(|(_, version)| (version ^ header.version) & !0b1010_0000 == 0));
 
-        work.version_mask = 0;
-        assert_eq!(unit(5, 0, 1).roll(&work), (5, work.version));
-        work.version_mask = u32::MAX;
-        assert_eq!(unit((7 << 32) | 1, 0, 1).roll(&work), (7, work.version ^ 1));
+        assert_eq!(unit(5, 0, 1).roll(&of(0)), (5, header.version));
+        assert_eq!(unit((7 << 32) | 1, 0, 1).roll(&of(u32::MAX)), (7, header.version ^ 1));
+    }
+
+    #[test]
+    fn a_kind_of_work_without_versions_rolls_only_the_extranonce() {
+        let job = examples::crypto_note_job().unwrap();
+        assert_eq!(Space::of(&job, 3).map(|space| space.last_row), Some(u32::MAX.into()));
+        assert_eq!(unit(5, 0, 1).roll(&job.work), (5, 0));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use bus_schemas::{
     AlgorithmId, Hash32, HashRate, JobId, PoolId, SessionId, WorkerId,
     event::{Event, EventData},
     heartbeat::LoadReport,
-    job::{Job, WorkUnit},
+    job::Job,
     member::{Capability, Role},
     set_point::{Reason, SetPoint},
 };
@@ -336,6 +336,5 @@ impl WorkerCore {
 }
 
 fn prev_hash(job: &Job) -> Hash32 {
-    let WorkUnit::Header(work) = &job.work;
-    work.prev_hash
+    job.work.prev_hash()
 }

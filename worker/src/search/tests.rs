@@ -1,7 +1,7 @@
 use super::*;
 use bus_schemas::{
     ShareBits, examples,
-    job::{AlgorithmRef, Job},
+    job::{AlgorithmRef, Job, WorkUnit},
     work::NonceRange,
 };
 use worker_core::{Assignment, Unit};
@@ -20,7 +20,7 @@ fn order(algorithm: &str, number: u64, bits: u8, end: u64) -> SearchOrder {
 
 fn pool() -> (SearchPool, mpsc::Receiver<Input>) {
     let (results, inbox) = mpsc::channel(16);
-    (SearchPool::new(results, Arc::new(|_| ())), inbox)
+    (SearchPool::new(results, Arc::new(|_| ()), Arc::new(Contexts::new(Some(1_500)))), inbox)
 }
 
 async fn next(inbox: &mut mpsc::Receiver<Input>) -> Input {
@@ -34,8 +34,8 @@ async fn every_finding_of_a_unit_is_reported_once_and_verifies() {
         let order = order(algorithm, 1, 6, end);
         pool.start(order.clone()).unwrap();
         let job = &order.assignment.job;
-        let WorkUnit::Header(work) = &job.work;
-        let (roll, version) = order.unit.roll(work);
+        let WorkUnit::Header(work) = &job.work else { panic!("a header") };
+        let (roll, version) = order.unit.roll(&job.work);
         let header = work.header(job.extranonce(3, roll), version, work.time, 0);
         let plain = algorithms::find(&job.algorithm.id, 1).unwrap();
         let mut expected = (100..end as u32).filter(|nonce| {

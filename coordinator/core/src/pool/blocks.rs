@@ -1,13 +1,7 @@
 //! Blocks: found once, kept before they are submitted, submitted until a node answers.
 
 use crate::effect::BlockDuty;
-use bus_schemas::{
-    Hash32, WorkerId,
-    block::BlockState,
-    event::EventData,
-    job::{Job, WorkUnit},
-    share::Finding,
-};
+use bus_schemas::{Hash32, WorkerId, block::BlockState, event::EventData, job::Job, share::Finding};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -96,8 +90,7 @@ impl Blocks {
             block.waiting.extend(token);
             return Discovery::UnderWay;
         }
-        let WorkUnit::Header(work) = &job.work;
-        let previous = Some(work.prev_hash);
+        let previous = Some(job.work.prev_hash());
         let siblings = self
             .known
             .values()

@@ -12,7 +12,7 @@ use crate::{
 };
 use bus_schemas::{
     PoolId, ShareBits, Target, TimestampMs, Work, WorkerId,
-    job::{Job, WorkUnit},
+    job::Job,
     ledger::{Credit, LedgerRecord, MAX_CREDITS, RefusedShares},
     share::{Finding, Share, ShareRefusal},
 };
@@ -336,16 +336,9 @@ pub(crate) fn check_claim(
         return Err(ShareRefusal::WrongSlot);
     }
     let range = job.nonce_range(share.slot).ok_or(ShareRefusal::WrongSlot)?;
-    let WorkUnit::Header(work) = &job.work;
-    let Finding::Header(finding) = &share.finding;
-    if !range.contains(finding.nonce) {
+    if !range.contains(share.finding.nonce()) {
         return Err(ShareRefusal::NonceOutOfRange);
     }
-    if !work.allows_version(finding.version) {
-        return Err(ShareRefusal::VersionOutOfRange);
-    }
-    if !work.allows_time(finding.time) {
-        return Err(ShareRefusal::TimeOutOfRange);
-    }
+    job.work.allows(&share.finding)?;
     tenancy.bits_for_job(job.sequence).ok_or(ShareRefusal::WrongDifficulty)
 }

@@ -7,8 +7,8 @@ use crate::{
 use bus_schemas::{
     JobId, PoolId, TimestampMs,
     config::PoolConfig,
-    job::{AlgorithmRef, Job, WorkUnit},
-    share::{Finding, HeaderFinding},
+    job::{AlgorithmRef, Job},
+    share::{CryptoNoteFinding, Finding, HeaderFinding},
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -28,12 +28,14 @@ pub const FINDINGS_FOR_REFRESH: usize = 250_000;
 pub const MAX_FINDINGS: usize = 4_000_000;
 
 /// Identity of a finding under its job: whatever the spelling of the message, equal fields are an equal finding.
-type Key = (u16, HeaderFinding32);
-type HeaderFinding32 = (u32, u32, u32, u32);
+/// All findings of a job are of one kind.
+type Key = (u16, (u32, u32, u32, u32));
 
 fn key(slot: u16, finding: &Finding) -> Key {
-    let Finding::Header(HeaderFinding { roll, version, time, nonce }) = *finding;
-    (slot, (nonce, roll, version, time))
+    match *finding {
+        Finding::Header(HeaderFinding { roll, version, time, nonce }) => (slot, (nonce, roll, version, time)),
+        Finding::CryptoNote(CryptoNoteFinding { roll, nonce }) => (slot, (nonce, roll, 0, 0)),
+    }
 }
 
 #[derive(Debug)]
@@ -67,11 +69,6 @@ pub(crate) struct Jobs {
     renew: bool,
 }
 
-fn prev_hash(work: &WorkUnit) -> bus_schemas::Hash32 {
-    let WorkUnit::Header(work) = work;
-    work.prev_hash
-}
-
 impl Jobs {
     /// The jobs that are kept. Numbers go on after `at_least`, even if none is kept: difficulties hold by number.
     pub(crate) fn recover(jobs: Vec<Job>, at_least: u64) -> Self {
@@ -84,7 +81,7 @@ impl Jobs {
 
     fn learn(&mut self, job: Arc<Job>) {
         for known in self.known.iter_mut().filter(|k| k.superseded_at.is_none()) {
-            if prev_hash(&known.job.work) != prev_hash(&job.work) {
+            if known.job.work.prev_hash() != job.work.prev_hash() {
                 known.superseded_at = Some(job.published_at_ms);
             }
         }
@@ -162,7 +159,7 @@ impl Jobs {
             return None;
         }
         let template = self.latest.as_deref()?;
-        let clean = self.current.as_ref().is_none_or(|j| prev_hash(&j.work) != prev_hash(&template.work));
+        let clean = self.current.as_ref().is_none_or(|j| j.work.prev_hash() != template.work.prev_hash());
         let due = self.published_at.is_none_or(|at| now.mono.since(at) >= u64::from(config.job_refresh_ms));
         let crowded = self.known.back().is_some_and(|k| k.seen.len() >= FINDINGS_FOR_REFRESH);
         if !clean && !due && !crowded && !self.renew {

@@ -12,7 +12,7 @@ use bus_schemas::{
     member::{Capability, JoinRequest, Leave, Member, Standing},
     policy::Priority,
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint},
-    share::{Finding, HeaderFinding, Share},
+    share::{Finding, Share},
     throttle::Throttle,
     work::{HeaderWork, sha256d},
 };
@@ -401,19 +401,13 @@ impl Farm {
     /// A share of worker `n` under `job` that its place allows.
     pub fn share(&self, n: u32, job: &Job, nonce: u32) -> Share {
         let member = self.member(n);
-        let WorkUnit::Header(work) = &job.work;
         Share {
             job: job.id.clone(),
             session: member.session.clone(),
             slot: member.slot,
             generation: member.slot_generation,
             bits: member.bits_for_job(job.sequence).expect("a difficulty"),
-            finding: Finding::Header(HeaderFinding {
-                roll: 0,
-                version: work.version,
-                time: work.time,
-                nonce,
-            }),
+            finding: job.work.finding(0, job.work.version(), nonce),
             found_at_ms: self.now().wall,
         }
     }
@@ -465,7 +459,7 @@ impl Farm {
             let Some(job) = self.kept.jobs.iter().find(|j| j.id == share.job) else { continue };
             let target = Target::from_share_bits(share.bits);
             if matches!(judge(job, share.slot, &share.finding, target), Verdict::Meets { .. }) {
-                let Finding::Header(f) = share.finding;
+                let Finding::Header(f) = share.finding else { panic!("a header") };
                 seen.insert((share.job.clone(), share.slot, f.roll, f.version, f.time, f.nonce));
             }
         }
@@ -474,7 +468,7 @@ impl Farm {
 }
 
 pub fn judge(job: &Job, slot: u16, finding: &Finding, target: Target) -> Verdict {
-    let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding);
+    let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding) else { panic!("a header") };
     let hash = sha256d(&work.header(job.extranonce(slot, f.roll), f.version, f.time, f.nonce));
     if !target.is_met_by(&hash) {
         return Verdict::Low;

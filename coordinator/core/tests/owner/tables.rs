@@ -25,7 +25,7 @@ fn mining() -> Farm {
 }
 
 fn header(share: &mut Share, change: impl FnOnce(&mut HeaderFinding)) {
-    let Finding::Header(finding) = &mut share.finding;
+    let Finding::Header(finding) = &mut share.finding else { panic!("a header") };
     change(finding);
 }
 

@@ -2,7 +2,7 @@
 
 use super::rules::{Link, MAX_FUTURE_S, MEDIAN_SPAN, Params, VERSION, VERSION_MASK, median};
 use crate::{
-    assembly::Assembly,
+    assembly::{Assembly, HeaderAssembly},
     coinbase::{CoinbasePlan, InvalidCoinbase, check_value},
     source::Template,
 };
@@ -207,14 +207,14 @@ impl Chain {
             max_time: time.saturating_add(MAX_TIME_AHEAD_S),
         };
         Ok(Template {
-            assembly: Assembly {
+            assembly: Assembly::Header(HeaderAssembly {
                 work,
                 height: self.height() + 1,
                 reward: config.reward,
                 coinbase_witness: false,
                 transactions: Vec::new(),
                 extension: Blob::default(),
-            },
+            }),
             network_target: Target::from_compact(bits).unwrap_or(self.easiest),
             origin: super::source::ORIGIN.to_owned(),
             longpoll: None,

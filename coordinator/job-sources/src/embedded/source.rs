@@ -126,10 +126,9 @@ impl<L: ChainLog> EmbeddedSource<L> {
     }
 
     async fn check(&self, template: &Template) -> Result<Proposal, SourceError> {
-        let work = template.work();
-        let solution =
-            Solution { extranonce: NO_EXTRANONCE, version: work.version, time: work.time, nonce: 0 };
-        let block = template.assembly.block(&solution)?;
+        let Some(assembly) = template.header() else { return Ok(Proposal::Unsupported) };
+        let (version, time) = (assembly.work.version, assembly.work.time);
+        let block = assembly.block(&Solution { extranonce: NO_EXTRANONCE, version, time, nonce: 0 })?;
         let chain = self.chain.lock().await;
         Ok(match chain.validate_proposal(&block.bytes, now()) {
             Ok(_) => Proposal::Valid,

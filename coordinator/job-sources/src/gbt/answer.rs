@@ -1,7 +1,9 @@
 //! From a node's template to ours, with every doubt refused.
 
 use crate::{
-    assembly::{Assembly, AssemblyError, MAX_EXTENSION_BYTES, MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS},
+    assembly::{
+        Assembly, AssemblyError, HeaderAssembly, MAX_EXTENSION_BYTES, MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS,
+    },
     coinbase::{COMMITMENT_PREFIX, CoinbasePlan, InvalidCoinbase},
     merkle,
     source::Template,
@@ -182,7 +184,7 @@ impl BlockTemplate {
             max_time: self.maxtime.unwrap_or(u32::MAX).min(time.saturating_add(MAX_TIME_AHEAD_S)),
         };
         work.check()?;
-        let assembly = Assembly {
+        let assembly = HeaderAssembly {
             work,
             height: self.height,
             reward,
@@ -192,7 +194,7 @@ impl BlockTemplate {
         };
         assembly.check()?;
         Ok(Template {
-            assembly,
+            assembly: Assembly::Header(assembly),
             network_target,
             origin: origin.to_owned(),
             longpoll: self.longpollid,

@@ -2,45 +2,26 @@
 
 use super::{
     answer::{BlockTemplate, Recipe},
-    failover::{Failover, Pick},
     params,
-    rpc::{Credentials, Limits, Rpc},
 };
 use crate::{
     assembly::{FoundBlock, NO_EXTRANONCE, Solution},
+    node::{Dialect, Limits, NodeAddress, Nodes, Rpc, Submittable},
     payout,
-    source::{
-        BoxFuture, JobSource, NodeHealth, NodeReport, Proposal, SourceError, Submission, SubmitOutcome,
-        Template,
-    },
+    source::{BoxFuture, JobSource, NodeHealth, Proposal, SourceError, Submission, SubmitOutcome, Template},
 };
-use bus_schemas::config::{GetBlockTemplateSource, MAX_SOURCE_NODES};
+use bus_schemas::config::GetBlockTemplateSource;
 use serde_json::{Value, json};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::{sync::mpsc, time::Instant};
+use std::time::Duration;
 
 /// JSON-RPC code of a parameter that a node does not know: Bitcoin Core's answer to an unknown template mode.
 const INVALID_PARAMETER: i64 = -8;
-
-/// A node and how it knows us; the credentials come from the coordinator's own host file.
-#[derive(Debug, Clone)]
-pub struct NodeAddress {
-    /// For instance `http://127.0.0.1:8332`.
-    pub url: String,
-    /// Name and password.
-    pub credentials: Option<Credentials>,
-}
 
 /// Bitcoin-family nodes in order of preference.
 pub struct GbtSource {
     recipe: Recipe,
     poll: Duration,
-    nodes: Vec<Arc<Rpc>>,
-    failover: Mutex<Failover>,
-    started: Instant,
+    nodes: Nodes,
 }
 
 impl GbtSource {
@@ -51,45 +32,12 @@ impl GbtSource {
         limits: Limits,
     ) -> Result<Self, SourceError> {
         let setup = |reason: String| SourceError::Setup { reason };
-        if nodes.is_empty() || nodes.len() > MAX_SOURCE_NODES {
-            return Err(setup(format!("{} nodes are configured, give 1 to {MAX_SOURCE_NODES}", nodes.len())));
-        }
         let payout = payout::output_script(&config.payout, config.chain).map_err(|e| setup(e.to_string()))?;
-        let nodes = nodes
-            .into_iter()
-            .map(|node| Rpc::new(node.url, node.credentials, limits).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             recipe: Recipe { chain: config.chain, payout, tag: config.tag.clone() },
             poll: Duration::from_millis(config.poll_ms.into()),
-            failover: Mutex::new(Failover::new(nodes.len())),
-            nodes,
-            started: Instant::now(),
+            nodes: Nodes::new(nodes, Dialect::Bitcoin, limits)?,
         })
-    }
-
-    fn failover(&self) -> MutexGuard<'_, Failover> {
-        self.failover.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
-    }
-
-    /// The node to ask, after waiting for the first to recover if all are pausing.
-    async fn node(&self) -> Result<(usize, &Rpc), SourceError> {
-        loop {
-            let pick = self.failover().pick(self.now_ms());
-            match pick {
-                Pick::WaitUntil(at_ms) => {
-                    tokio::time::sleep_until(self.started + Duration::from_millis(at_ms)).await;
-                }
-                Pick::Ask(index) => match self.nodes.get(index) {
-                    Some(node) => return Ok((index, node)),
-                    None => return Err(SourceError::Setup { reason: "there is no node".to_owned() }),
-                },
-            }
-        }
     }
 
     async fn ask(&self, node: &Rpc, longpoll: Option<&str>) -> Result<Template, SourceError> {
@@ -105,12 +53,12 @@ impl GbtSource {
         // The node that sent the newest template, and its token for the next.
         let mut newest = after.map(|last| (last.origin.clone(), last.longpoll.clone()));
         loop {
-            let (index, node) = self.node().await?;
+            let (index, node) = self.nodes.pick().await?;
             let longpoll =
                 newest.take().filter(|(origin, _)| *origin == node.url).and_then(|(_, token)| token);
             match self.ask(node, longpoll.as_deref()).await {
                 Ok(template) => {
-                    self.failover().succeeded(index);
+                    self.nodes.succeeded(index);
                     if after.is_none_or(|last| template.differs_from(last)) {
                         return Ok(template);
                     }
@@ -123,7 +71,7 @@ impl GbtSource {
                 // Nothing new, or a dead node: the plain question that follows tells which.
                 Err(SourceError::Timeout { .. }) if longpoll.is_some() => {}
                 Err(error) => {
-                    self.failover().failed(index, self.now_ms(), error.to_string());
+                    self.nodes.failed(index, &error);
                     return Err(error);
                 }
             }
@@ -134,51 +82,17 @@ impl GbtSource {
         if !template.proposals {
             return Ok(Proposal::Unsupported);
         }
-        let Some(node) = self.nodes.iter().find(|node| node.url == template.origin) else {
+        let (Some(node), Some(assembly)) = (self.nodes.named(&template.origin), template.header()) else {
             return Ok(Proposal::Unsupported);
         };
-        let work = template.work();
-        let solution =
-            Solution { extranonce: NO_EXTRANONCE, version: work.version, time: work.time, nonce: 0 };
-        let block = template.assembly.block(&solution)?;
+        let (version, time) = (assembly.work.version, assembly.work.time);
+        let block = assembly.block(&Solution { extranonce: NO_EXTRANONCE, version, time, nonce: 0 })?;
         let params = params::proposal(self.recipe.chain, &block.bytes);
         match node.call::<Option<String>>("getblocktemplate", params, node.limits().answer).await {
             Ok(answer) => Ok(proposal(answer)),
             Err(SourceError::Rpc { code: INVALID_PARAMETER, .. }) => Ok(Proposal::Unsupported),
             Err(error) => Err(error),
         }
-    }
-
-    /// Each node has a task of its own that ends by the limits of its calls; one that is slower than the first
-    /// success goes on and is heard no more.
-    async fn give(&self, block: &FoundBlock) -> Submission {
-        let (answers, mut heard) = mpsc::channel(self.nodes.len().max(1));
-        let data: Arc<str> = hex::encode(&block.bytes).into();
-        let hash: Arc<str> = block.hash.to_display_hex().into();
-        let height = block.height;
-        for node in &self.nodes {
-            let (node, answers) = (Arc::clone(node), answers.clone());
-            let (data, hash) = (Arc::clone(&data), Arc::clone(&hash));
-            tokio::spawn(async move {
-                let outcome = submit(&node, &data, &hash, height).await;
-                match &outcome {
-                    Ok(outcome) => tracing::info!(node = node.url, ?outcome, "block submitted"),
-                    Err(error) => tracing::warn!(%error, "block not submitted"),
-                }
-                // Nobody listens any more once another node has accepted.
-                let _ = answers.send(NodeReport { node: node.url.clone(), outcome }).await;
-            });
-        }
-        drop(answers);
-        let mut reports = Vec::new();
-        while let Some(report) = heard.recv().await {
-            let success = report.outcome.as_ref().is_ok_and(SubmitOutcome::is_success);
-            reports.push(report);
-            if success {
-                break;
-            }
-        }
-        Submission { reports }
     }
 }
 
@@ -204,9 +118,9 @@ fn submitted(answer: Option<String>) -> Option<SubmitOutcome> {
     }
 }
 
-/// Gives a block to one node; `data` is the block in hex, `hash` its name as nodes write it.
-async fn submit(node: &Rpc, data: &str, hash: &str, height: u64) -> Result<SubmitOutcome, SourceError> {
-    let answer = node.call::<Value>("submitblock", json!([data]), node.limits().submit).await?;
+/// Gives a block to one node.
+async fn submit(node: &Rpc, block: &Submittable) -> Result<SubmitOutcome, SourceError> {
+    let answer = node.call::<Value>("submitblock", json!([block.hex]), node.limits().submit).await?;
     let answer = match answer {
         Value::Null => None,
         Value::String(reason) => Some(reason),
@@ -221,8 +135,8 @@ async fn submit(node: &Rpc, data: &str, hash: &str, height: u64) -> Result<Submi
         Some(SubmitOutcome::AlreadyKnown) => SubmitOutcome::AlreadyKnown,
         Some(outcome) => return Ok(outcome),
     };
-    match node.call::<String>("getblockhash", json!([height]), node.limits().answer).await {
-        Ok(active) if active != hash => Ok(SubmitOutcome::NotTip),
+    match node.call::<String>("getblockhash", json!([block.height]), node.limits().answer).await {
+        Ok(active) if active != block.hash => Ok(SubmitOutcome::NotTip),
         Err(SourceError::Rpc { .. }) => Ok(SubmitOutcome::NotTip),
         // The node took the block; that it says no more does not undo that.
         Ok(_) | Err(_) => Ok(success),
@@ -239,26 +153,18 @@ impl JobSource for GbtSource {
     }
 
     fn submit<'a>(&'a self, block: &'a FoundBlock) -> BoxFuture<'a, Submission> {
-        Box::pin(self.give(block))
+        Box::pin(self.nodes.give(block, |node, block| async move { submit(&node, &block).await }))
     }
 
     fn health(&self) -> Vec<NodeHealth> {
-        let failover = self.failover();
-        let named = self.nodes.iter().zip(failover.states());
-        named
-            .map(|(node, (current, state))| NodeHealth {
-                node: node.url.clone(),
-                current,
-                failures: state.failures,
-                last_error: state.last_error.clone(),
-            })
-            .collect()
+        self.nodes.health()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::NodeReport;
 
     #[test]
     fn a_node_that_knows_the_block_already_counts_as_success_in_every_dialect() {

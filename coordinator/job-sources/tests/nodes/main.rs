@@ -8,8 +8,8 @@ use bus_schemas::{
     config::{Chain, GetBlockTemplateSource, Payout},
 };
 use job_sources::{
-    FoundBlock, JobSource, Proposal, SourceError, SubmitOutcome, Template,
-    gbt::{Credentials, GbtSource, Limits, NodeAddress},
+    Credentials, FoundBlock, JobSource, Limits, NodeAddress, Proposal, SourceError, SubmitOutcome, Template,
+    gbt::GbtSource,
 };
 use scripted::{Node, Reply, Request};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ async fn nobody() -> String {
 }
 
 fn previous(template: &Template) -> u8 {
-    template.work().prev_hash.0[0]
+    template.header().unwrap().work.prev_hash.0[0]
 }
 
 fn block() -> FoundBlock {

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use worker::search::SearchPool;
+use worker::{contexts::Contexts, search::SearchPool};
 use worker_core::{Assignment, Input, SearchOrder, Unit};
 
 use super::WORKER;
@@ -167,7 +167,7 @@ impl Contender for WholeWorker {
 
     fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
         let (results, mut inbox) = mpsc::channel(INBOX);
-        let mut pool = SearchPool::new(results, Arc::new(|_| ()));
+        let mut pool = SearchPool::new(results, Arc::new(|_| ()), Arc::new(Contexts::new(None)));
         let begun = Instant::now();
         for thread in 0..threads {
             pool.start(self.order(thread)?)?;

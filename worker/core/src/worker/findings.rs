@@ -8,11 +8,7 @@ use crate::{
     outbox::DropReason,
     search::{BLOCKS_PER_JOB, Running},
 };
-use bus_schemas::{
-    Hash32, Target,
-    job::WorkUnit,
-    share::{Finding, HeaderFinding, Share},
-};
+use bus_schemas::{Hash32, Target, share::Share};
 
 impl WorkerCore {
     pub(super) fn on_search_refused(&mut self, thread: u16, order: u64, reason: String) {
@@ -27,9 +23,8 @@ impl WorkerCore {
     pub(super) fn on_found(&mut self, thread: u16, order: u64, nonce: u32, hash: &[u8; 32], now: Now) {
         let Some(Running { assignment, unit, .. }) = self.crew.find(thread, order).cloned() else { return };
         let job = &assignment.job;
-        let WorkUnit::Header(work) = &job.work;
-        let (roll, version) = unit.roll(work);
-        let finding = Finding::Header(HeaderFinding { roll, version, time: work.time, nonce });
+        let (roll, version) = unit.roll(&job.work);
+        let finding = job.work.finding(roll, version, nonce);
         let share = Share {
             job: job.id.clone(),
             session: self.membership.who().session.clone(),

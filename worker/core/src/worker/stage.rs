@@ -53,7 +53,7 @@ pub(super) fn identity() -> Identity {
 pub(super) fn job(epoch: u64, sequence: u64, tip: u8) -> Job {
     let mut job = examples::job().unwrap();
     (job.epoch, job.sequence, job.clean) = (epoch, sequence, true);
-    let WorkUnit::Header(work) = &mut job.work;
+    let WorkUnit::Header(work) = &mut job.work else { panic!("a header") };
     work.prev_hash = Hash32([tip; 32]);
     work.bits = Target::from_share_bits(ShareBits::new(24)).to_compact();
     job.network_target = Target::from_compact(work.bits).unwrap();

@@ -286,8 +286,8 @@ fn a_share_says_what_rebuilds_its_header_and_waits_until_it_is_stored() {
     let (mut stage, started) = Stage::mining(one_thread());
     let seen = stage.find(&started[0], 77, share_hash());
     let [publication] = &seen.published()[..] else { panic!("{seen:?}") };
-    let Finding::Header(finding) = publication.share.finding;
-    let WorkUnit::Header(work) = &started[0].assignment.job.work;
+    let Finding::Header(finding) = publication.share.finding else { panic!("a header") };
+    let WorkUnit::Header(work) = &started[0].assignment.job.work else { panic!("a header") };
     assert_eq!(
         (finding.roll, finding.version, finding.time, finding.nonce),
         (0, work.version, work.time, 77)

@@ -47,9 +47,21 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// How a family of nodes is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// JSON-RPC 1.0 at the root, which all Bitcoin-family nodes understand.
+    Bitcoin,
+    /// JSON-RPC 2.0 at `/json_rpc`.
+    Monero,
+}
+
 /// One node.
 pub(crate) struct Rpc {
+    /// As the operator wrote it.
     pub(crate) url: String,
+    endpoint: String,
+    version: &'static str,
     credentials: Option<Credentials>,
     client: reqwest::Client,
     limits: Limits,
@@ -76,6 +88,7 @@ const QUOTED: usize = 120;
 impl Rpc {
     pub(crate) fn new(
         url: String,
+        dialect: Dialect,
         credentials: Option<Credentials>,
         limits: Limits,
     ) -> Result<Self, SourceError> {
@@ -87,7 +100,11 @@ impl Rpc {
             .tcp_keepalive(Duration::from_secs(30))
             .build()
             .map_err(|e| SourceError::Setup { reason: format!("no HTTP client: {e}") })?;
-        Ok(Self { url, credentials, client, limits })
+        let (endpoint, version) = match dialect {
+            Dialect::Bitcoin => (url.clone(), "1.0"),
+            Dialect::Monero => (format!("{}/json_rpc", url.trim_end_matches('/')), "2.0"),
+        };
+        Ok(Self { url, endpoint, version, credentials, client, limits })
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -112,8 +129,8 @@ impl Rpc {
     }
 
     async fn exchange(&self, method: &'static str, params: Value) -> Result<Value, SourceError> {
-        let body = json!({ "jsonrpc": "1.0", "id": "dcmf", "method": method, "params": params });
-        let mut request = self.client.post(&self.url).json(&body);
+        let body = json!({ "jsonrpc": self.version, "id": "dcmf", "method": method, "params": params });
+        let mut request = self.client.post(&self.endpoint).json(&body);
         if let Some(credentials) = &self.credentials {
             request = request.basic_auth(&credentials.user, Some(&credentials.password));
         }

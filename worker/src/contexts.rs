@@ -1,0 +1,331 @@
+//! What algorithms prepare once for many inputs (RandomX's data set): kept over jobs and pauses, the next one made ahead,
+//! given back when it was not used for long.
+
+use algorithm_api::{
+    Algorithm,
+    context::{Context, ContextError, Mode, Pages, Progress, Report, Seeded},
+};
+use bus_schemas::Hash32;
+use nix::unistd::{SysconfVar, sysconf};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Memory that is left to the host's other programs when a context is begun in the fast mode: so many bytes and a sixteenth
+/// of what there is.
+const LEFT_FREE: u64 = 512 << 20;
+/// A context that no thread has asked for so long is given back.
+pub const KEPT_UNUSED: Duration = Duration::from_secs(15 * 60);
+/// Steps of about a millisecond that a thread spends on the next context before each of its units.
+const STEPS_AHEAD: u32 = 12;
+
+/// The contexts of one worker.
+pub struct Contexts {
+    held: Mutex<Held>,
+    /// Memory that the worker may take, in bytes, if its own file limits it.
+    limit: Option<u64>,
+}
+
+#[derive(Default)]
+struct Held {
+    current: Option<Kept>,
+    next: Option<Kept>,
+    /// The next seed for which there is no memory.
+    refused: Option<Vec<u8>>,
+}
+
+struct Kept {
+    algorithm: &'static dyn Algorithm,
+    context: Arc<dyn Context>,
+    began: Instant,
+    used: Instant,
+    told: bool,
+}
+
+impl Kept {
+    fn is(&self, algorithm: &'static dyn Algorithm, seed: &[u8]) -> bool {
+        self.algorithm.descriptor() == algorithm.descriptor() && self.context.seed() == seed
+    }
+}
+
+impl fmt::Debug for Contexts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contexts").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Contexts {
+    /// None yet; `limit_mib` is the most memory of the whole worker in MiB.
+    pub fn new(limit_mib: Option<u64>) -> Self {
+        Self { held: Mutex::default(), limit: limit_mib.map(|mib| mib << 20) }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The context of a seed, begun if need be; what belongs to another seed than this and `next` is given back. It may
+    /// have to be advanced until it is ready.
+    pub fn of(
+        &self,
+        algorithm: &'static dyn Algorithm,
+        seeded: &'static dyn Seeded,
+        seed: &Hash32,
+        next: Option<&Hash32>,
+    ) -> Result<Arc<dyn Context>, ContextError> {
+        let mut held = self.held();
+        if !held.current.as_ref().is_some_and(|kept| kept.is(algorithm, &seed.0)) {
+            // Gives memory back before more is taken.
+            drop(held.current.take());
+            let ahead = held.next.take_if(|kept| kept.is(algorithm, &seed.0));
+            if ahead.is_none() {
+                drop(held.next.take());
+            }
+            held.current = Some(match ahead {
+                Some(kept) => kept,
+                None => self.begin(algorithm, seeded, &seed.0)?,
+            });
+        }
+        let Held { current, next: ahead, refused } = &mut *held;
+        let Some(current) = current else { return Err(ContextError::SeedLength { len: 0, wanted: 32 }) };
+        current.used = Instant::now();
+        if let Some(next) = next.filter(|next| *next != seed)
+            && current.context.progress() == Progress::Ready
+            && !ahead.as_ref().is_some_and(|kept| kept.is(algorithm, &next.0))
+            && refused.as_deref() != Some(&next.0)
+        {
+            drop(ahead.take());
+            *ahead = self.begin_ahead(algorithm, seeded, &next.0, current.context.mode());
+            *refused = ahead.is_none().then(|| next.0.to_vec());
+        }
+        Ok(Arc::clone(&current.context))
+    }
+
+    /// Does a small part of the next context, if there is something to do.
+    pub fn work_ahead(&self, goes_on: impl Fn() -> bool) {
+        let Some(next) = self.held().next.as_ref().map(|kept| Arc::clone(&kept.context)) else { return };
+        for _ in 0..STEPS_AHEAD {
+            if !goes_on() || !matches!(next.advance(), Progress::Underway { .. }) {
+                break;
+            }
+        }
+    }
+
+    /// What there is to say of the current context once it is ready: how long it took and what it obtained. Said once.
+    pub fn news(&self) -> Option<Prepared> {
+        let mut held = self.held();
+        let kept = held.current.as_mut().filter(|kept| !kept.told)?;
+        if kept.context.progress() != Progress::Ready {
+            return None;
+        }
+        kept.told = true;
+        let report = kept.context.report();
+        Some(Prepared { algorithm: kept.algorithm.descriptor().id, took: kept.began.elapsed(), report })
+    }
+
+    /// Gives back what no thread has asked for since [`KEPT_UNUSED`]. Returns whether there was something.
+    pub fn tidy(&self, now: Instant) -> bool {
+        let mut held = self.held();
+        let is_old = |kept: &Kept| now.saturating_duration_since(kept.used) >= KEPT_UNUSED;
+        if !held.current.as_ref().is_some_and(is_old) {
+            return false;
+        }
+        let Held { current, .. } = std::mem::take(&mut *held);
+        if let Some(seeded) = current.and_then(|kept| kept.algorithm.seeded()) {
+            seeded.trim();
+        }
+        true
+    }
+
+    /// Gives everything back: another algorithm is searched now.
+    pub fn clear(&self) {
+        let Held { current, .. } = std::mem::take(&mut *self.held());
+        if let Some(seeded) = current.and_then(|kept| kept.algorithm.seeded()) {
+            seeded.trim();
+        }
+    }
+
+    fn begin(
+        &self,
+        algorithm: &'static dyn Algorithm,
+        seeded: &'static dyn Seeded,
+        seed: &[u8],
+    ) -> Result<Kept, ContextError> {
+        let room = room(self.limit);
+        let mode = if seeded.memory_bytes(Mode::Fast) <= room { Mode::Fast } else { Mode::Light };
+        let begun = seeded.begin(seed, mode);
+        let context = match begun {
+            Err(error @ ContextError::Memory { .. }) if mode == Mode::Fast => {
+                tracing::warn!(%error, "searching in the light mode instead, at about a tenth of the rate");
+                seeded.begin(seed, Mode::Light)?
+            }
+            begun => begun?,
+        };
+        if context.mode() == Mode::Light {
+            let (wanted_mib, room_mib) = (seeded.memory_bytes(Mode::Fast) >> 20, room >> 20);
+            tracing::warn!(
+                wanted_mib,
+                room_mib,
+                "not enough memory for the fast mode: the light mode has about a tenth of its rate"
+            );
+        }
+        let now = Instant::now();
+        Ok(Kept { algorithm, context, began: now, used: now, told: false })
+    }
+
+    /// Only with room for a second one of the same mode: what runs is not slowed down for what comes.
+    fn begin_ahead(
+        &self,
+        algorithm: &'static dyn Algorithm,
+        seeded: &'static dyn Seeded,
+        seed: &[u8],
+        mode: Mode,
+    ) -> Option<Kept> {
+        if seeded.memory_bytes(mode) > room(self.limit) {
+            tracing::info!("no memory to prepare the next seed ahead; it is prepared when its time has come");
+            return None;
+        }
+        let begun = seeded.begin(seed, mode);
+        let context =
+            begun.inspect_err(|error| tracing::info!(%error, "the next seed is not prepared ahead"));
+        let now = Instant::now();
+        Some(Kept { algorithm, context: context.ok()?, began: now, used: now, told: false })
+    }
+}
+
+/// Looks once a minute whether something can be given back, until it is dropped.
+pub async fn keep_tidy(contexts: Arc<Contexts>) {
+    let mut minutes = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        minutes.tick().await;
+        let contexts = Arc::clone(&contexts);
+        // Gigabytes are not given back in no time.
+        match tokio::task::spawn_blocking(move || contexts.tidy(Instant::now())).await {
+            Ok(true) => tracing::info!(
+                "memory that was prepared for a search is given back: nothing was searched for long"
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "memory could not be given back"),
+        }
+    }
+}
+
+/// A context that has become ready.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Of this algorithm.
+    pub algorithm: &'static str,
+    /// Since it was begun.
+    pub took: Duration,
+    /// What it obtained.
+    pub report: Report,
+}
+
+impl fmt::Display for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is ready in the {} mode", self.algorithm, self.report.mode)?;
+        write!(f, " after {:.1} s", self.took.as_secs_f64())?;
+        for area in &self.report.areas {
+            write!(f, "; {}: {} MiB in ", area.name, area.bytes >> 20)?;
+            match area.pages {
+                Pages::Huge => f.write_str("reserved huge pages")?,
+                Pages::Transparent { huge_bytes: Some(huge) } => {
+                    write!(f, "transparent huge pages ({} MiB really)", huge >> 20)?;
+                }
+                Pages::Transparent { huge_bytes: None } => {
+                    f.write_str("transparent huge pages, if the kernel likes")?
+                }
+                Pages::Small => f.write_str("small pages")?,
+            }
+        }
+        self.report.paths.iter().try_for_each(|(name, choice)| write!(f, "; {name}: {choice}"))
+    }
+}
+
+/// What may be taken of the host's memory without pressing other programs, in bytes.
+fn spare(available: u64, total: u64) -> u64 {
+    available.saturating_sub(LEFT_FREE).saturating_sub(total / 16)
+}
+
+/// Bytes that may be taken: the least of what the host, its control group and our own file leave.
+fn room(limit: Option<u64>) -> u64 {
+    let wanted = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let Ok(system) = System::new_with_specifics(wanted) else { return 0 };
+    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    let own = limit.map_or(u64::MAX, |limit| limit.saturating_sub(resident()));
+    spare(system.available_memory(), system.total_memory()).min(group).min(own)
+}
+
+/// Resident memory of this process in bytes; nothing where the system does not tell.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok());
+    pages.saturating_mul(page.unwrap_or(4096))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use algorithm_randomx::RandomX;
+
+    static RANDOM_X: RandomX = RandomX::new();
+    /// Too little for the fast mode: these tests take 256 MiB a seed.
+    const LIMIT_MIB: u64 = 1_500;
+
+    fn of(contexts: &Contexts, seed: u8, next: Option<u8>) -> Arc<dyn Context> {
+        let next = next.map(|next| Hash32([next; 32]));
+        contexts.of(&RANDOM_X, &RANDOM_X, &Hash32([seed; 32]), next.as_ref()).unwrap()
+    }
+
+    #[test]
+    fn other_programs_keep_half_a_gibibyte_and_a_sixteenth_of_the_memory() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(spare(4 * GIB, 16 * GIB), 2 * GIB + GIB / 2);
+        assert_eq!(spare(GIB, 16 * GIB), 0);
+    }
+
+    #[test]
+    fn the_workers_own_limit_leaves_only_what_it_has_not_taken() {
+        assert_eq!(room(Some(0)), 0);
+        assert!(room(Some(1 << 40)) <= room(None).saturating_add(1 << 30));
+    }
+
+    #[test]
+    fn a_context_is_kept_over_jobs_and_the_next_is_made_ahead_and_then_is_the_current_one() {
+        let contexts = Contexts::new(Some(LIMIT_MIB));
+        let first = of(&contexts, 1, Some(2));
+        assert_eq!(first.mode(), Mode::Light);
+        assert!(contexts.held().next.is_none(), "nothing is made ahead while the current one is not ready");
+        assert!(contexts.news().is_none());
+        while first.advance() != Progress::Ready {}
+        let told = contexts.news().unwrap();
+        assert!(told.to_string().contains("randomx-v1 is ready in the light mode"), "{told}");
+        assert!(contexts.news().is_none(), "said once");
+
+        assert!(Arc::ptr_eq(&of(&contexts, 1, Some(2)), &first));
+        let seed = || contexts.held().next.as_ref().map(|kept| kept.context.seed()[0]);
+        assert_eq!(seed(), Some(2));
+        contexts.work_ahead(|| false);
+        let ahead = contexts.held().next.as_ref().map(|kept| Arc::clone(&kept.context)).unwrap();
+        assert_ne!(ahead.progress(), Progress::Ready, "whoever is told to stop does nothing");
+        while ahead.progress() != Progress::Ready {
+            contexts.work_ahead(|| true);
+        }
+        assert!(Arc::ptr_eq(&of(&contexts, 2, None), &ahead));
+        assert_eq!(seed(), None);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_given_back_after_its_time() {
+        let contexts = Contexts::new(Some(LIMIT_MIB));
+        let used = of(&contexts, 1, None);
+        let now = Instant::now();
+        assert!(!contexts.tidy(now));
+        assert!(contexts.tidy(now + KEPT_UNUSED));
+        assert!(!Arc::ptr_eq(&of(&contexts, 1, None), &used));
+    }
+}
