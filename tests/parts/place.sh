@@ -50,6 +50,38 @@ debian_package() {
     for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
 }
 
+# sid_package NAME PROGRAM OLDEST: unpacks NAME of Debian sid into a folder of its own with all that it needs, the C library too, and
+# makes .parts/bin/PROGRAM, which runs through the loader found there: no root, nothing installed.
+sid_package() {
+    local name=$1 program=$2 oldest=$3 apt=$parts/apt-sid root=$parts/$1 archive tool package loader found libraries
+    for tool in apt-get dpkg-deb; do
+        need "$tool" "this is no Debian; put $program $oldest or newer on PATH"
+    done
+    rm -rf "$root" "$apt/archives"
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/cache" "$root"
+    archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/$') ||
+        { echo "no Debian archive among this machine's apt sources" >&2; exit 1; }
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive sid main" >"$apt/sources.list"
+    apt_get() { # knows of nothing that is installed here, so it fetches every library
+        apt-get -qq -c "$here/apt.conf" -o Dir::State::lists="$apt/lists" -o Dir::State::status=/dev/null \
+            -o Dir::Cache="$apt/cache" -o Dir::Cache::archives="$apt/archives" -o Dir::Etc::sourcelist="$apt/sources.list" \
+            -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User="$(id -un)" "$@"
+    }
+    apt_get update || { echo "apt-get update failed: is the Debian archive reachable?" >&2; exit 1; }
+    apt_get install --download-only --yes --no-install-recommends "$name" ||
+        { echo "apt has no $name: is the archive reachable, and does sid still have it?" >&2; exit 1; }
+    for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
+
+    loader=$(find "$root" -name 'ld-linux*.so.*' -print -quit)
+    found=$(find "$root" -type f -name "$program" -print -quit)
+    libraries=$(find "$root/usr/lib" -maxdepth 1 -type d -name '*-linux-gnu*')
+    rm -f "$bin/$program"
+    printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' "$loader" "$libraries" "$found" >"$bin/$program"
+    chmod +x "$bin/$program"
+    have "$program" "$oldest" ||
+        { echo "the unpacked $program does not run:" >&2; "$bin/$program" --version >&2; exit 1; }
+}
+
 # go_tool FOLDER NAME PACKAGE: builds PACKAGE as pinned by FOLDER/go.mod and go.sum.
 go_tool() {
     need go "install Go 1.25 or newer, or put $2 on PATH"

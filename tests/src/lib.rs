@@ -12,6 +12,7 @@ pub mod farm;
 pub mod folder;
 pub mod hand_worker;
 pub mod litecoind;
+pub mod monerod;
 pub mod nats_server;
 pub mod parts;
 pub mod ports;

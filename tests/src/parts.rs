@@ -15,6 +15,10 @@ pub enum Part {
     Btcd,
     /// The Litecoin node.
     Litecoind,
+    /// The Monero node.
+    Monerod,
+    /// Another miner of RandomX.
+    Xmrig,
     /// What sends alerts on, the monitor's webhook among others.
     Alertmanager,
     /// A second Bitcoin node; installed by `make test-knots` only.
@@ -50,6 +54,8 @@ impl Part {
             Self::NatsCli => "nats",
             Self::Btcd => "btcd",
             Self::Litecoind => "litecoind",
+            Self::Monerod => "monerod",
+            Self::Xmrig => "xmrig",
             Self::Alertmanager => "alertmanager",
             Self::BitcoinKnots => "bitcoind",
             Self::Nginx => "nginx",
@@ -62,7 +68,13 @@ impl Part {
         let target = match self {
             Self::BitcoinKnots => "test-knots",
             Self::Nginx => "bench-idle",
-            Self::NatsServer | Self::NatsCli | Self::Btcd | Self::Litecoind | Self::Alertmanager => "parts",
+            Self::NatsServer
+            | Self::NatsCli
+            | Self::Btcd
+            | Self::Litecoind
+            | Self::Monerod
+            | Self::Xmrig
+            | Self::Alertmanager => "parts",
         };
         if path.is_file() { Ok(path) } else { Err(PartMissing { program: self.program(), path, target }) }
     }

@@ -38,12 +38,12 @@ pub enum RpcError {
     },
 }
 
-/// A node's JSON-RPC over HTTP with a name and a password.
+/// A node's JSON-RPC over HTTP, with a name and a password where it asks for them.
 #[derive(Debug, Clone)]
 pub struct Rpc {
-    /// `http://127.0.0.1:<port>`.
+    /// `http://127.0.0.1:<port>`, with a path where the node has one.
     pub url: String,
-    /// The user's name.
+    /// The user's name; empty where the node asks for none.
     pub user: String,
     /// The password.
     pub password: String,
@@ -53,17 +53,28 @@ pub struct Rpc {
 impl Rpc {
     /// The node at `port` of loopback.
     pub fn local(port: u16, user: &str, password: &str) -> Self {
-        let url = format!("http://127.0.0.1:{port}");
-        // A bitcoind that is told to stop waits up to 30 s for a connection that is kept open.
-        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap_or_default();
-        Self { url, user: user.to_owned(), password: password.to_owned(), client }
+        Self::new(format!("http://127.0.0.1:{port}"), user.to_owned(), password.to_owned())
     }
 
-    /// Calls `method` with positional parameters, `json!([…])`.
+    /// A node at `url` that asks for no name.
+    pub fn open(url: String) -> Self {
+        Self::new(url, String::new(), String::new())
+    }
+
+    fn new(url: String, user: String, password: String) -> Self {
+        // A bitcoind that is told to stop waits up to 30 s for a connection that is kept open.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap_or_default();
+        Self { url, user, password, client }
+    }
+
+    /// Calls `method` with positional parameters, `json!([…])`, or named ones, `json!({…})`.
     pub async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, RpcError> {
         let transport = |source| RpcError::Transport { method: method.to_owned(), source };
         let body = json!({"jsonrpc": "1.0", "id": 1, "method": method, "params": params});
-        let request = self.client.post(&self.url).basic_auth(&self.user, Some(&self.password));
+        let mut request = self.client.post(&self.url);
+        if !self.user.is_empty() {
+            request = request.basic_auth(&self.user, Some(&self.password));
+        }
         let answer = request.timeout(CALL_DEADLINE).json(&body).send().await.map_err(transport)?;
         // Nodes send a refusal with status 500 and the reason in the body; a body that is no JSON says nothing.
         let mut answer: Value = match answer.error_for_status_ref() {

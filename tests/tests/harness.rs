@@ -12,7 +12,7 @@ use std::time::Duration;
 use system_tests::folder::RunFolder;
 use system_tests::nats_server::{NatsOptions, NatsServer};
 use system_tests::process::{Launch, Process, ProcessError};
-use system_tests::{HarnessError, bitcoin_knots, btcd, litecoind, wait};
+use system_tests::{HarnessError, bitcoin_knots, btcd, litecoind, monerod, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -197,4 +197,28 @@ async fn litecoind_asks_for_an_extension_block_from_height_432_on() {
     assert!(template["mweb"].as_str().is_some_and(|bytes| !bytes.is_empty()), "{template}");
     litecoind::generate(&pair.first.rpc, 1).await.unwrap();
     assert_eq!(pair.first.rpc.height().await.unwrap(), litecoind::FIRST_MWEB_HEIGHT);
+}
+
+#[tokio::test]
+async fn monerod_hands_out_a_template_mines_and_keeps_its_chain_over_a_kill() {
+    let (address, difficulty) = (monerod::ANY_MINING_ADDRESS, 3);
+    let mut monerod = monerod::start(RunFolder::temporary().unwrap(), difficulty).await.unwrap();
+    let template = monerod.template(address, 16).await.unwrap();
+    assert_eq!((template.height, template.difficulty, template.seed_height), (1, difficulty, 0));
+    let genesis = monerod.header_at(0).await.unwrap();
+    assert_eq!((&template.prev_hash, &template.seed_hash), (&genesis.hash, &genesis.hash));
+    let reserved = 2 * template.reserved_offset..2 * (template.reserved_offset + 16);
+    assert_eq!(&template.blocktemplate_blob[reserved], "00".repeat(16));
+
+    assert_eq!(monerod.generate(3, address).await.unwrap(), 3);
+    assert_eq!(monerod.block_count().await.unwrap(), 4);
+    let last = monerod.last_header().await.unwrap();
+    assert_eq!((last.height, last.orphan_status), (3, false));
+
+    let refused = monerod.submit("00").await.unwrap_err();
+    assert!(refused.to_string().contains("Wrong block blob"), "{refused}");
+
+    monerod.node.kill9().unwrap();
+    monerod.node.start_again().await.unwrap();
+    assert_eq!(monerod.last_header().await.unwrap(), last);
 }
