@@ -20,7 +20,8 @@ cargo_tools := $(CURDIR)/.parts/cargo
 parts_of_embedded := nats-server
 parts_of_bitcoin := nats-server btcd
 parts_of_litecoin := nats-server litecoind
-parts_of_run = $(or $(parts_of_$(CHAIN)),$(error CHAIN=$(CHAIN) is unknown: embedded, bitcoin or litecoin))
+parts_of_monero := nats-server monerod
+parts_of_run = $(or $(parts_of_$(CHAIN)),$(error CHAIN=$(CHAIN) is unknown: embedded, bitcoin, litecoin or monero))
 # Tests of a part that is not there; the name of a test holds the parts that it needs (nats_cli for nats-cli).
 skip = $(foreach part,$(shell ls .parts/missing 2>/dev/null),--skip $(subst -,_,$(part))) \
     $(if $(wildcard .parts/bin/bitcoind),,--skip bitcoin_knots)
@@ -28,7 +29,7 @@ skip = $(foreach part,$(shell ls .parts/missing 2>/dev/null),--skip $(subst -,_,
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin, FOR=30s ends it by itself)
+run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin|monero, FOR=30s ends it by itself)
 	@$(install) cmake $(parts_of_run) nats-cli
 	cargo build --workspace --bins
 	cargo run --quiet --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))

@@ -50,6 +50,8 @@ struct Tenancy {
     difficulty: BTreeMap<u64, ShareBits>,
 }
 
+static RANDOM_X: algorithm_randomx::RandomX = algorithm_randomx::RandomX::new();
+
 /// A published job and when another previous block took its place.
 struct Published<'a> {
     job: &'a Job,
@@ -60,7 +62,7 @@ struct Auditor<'a> {
     jobs: BTreeMap<&'a JobId, Published<'a>>,
     tenancies: BTreeMap<(&'a WorkerId, u64), Tenancy>,
     members: BTreeSet<&'a WorkerId>,
-    algorithms: [&'static dyn Algorithm; 2],
+    algorithms: [&'static dyn Algorithm; 4],
     /// Findings that were judged, by what they consist of.
     seen: BTreeSet<(JobId, u16, [u32; 4])>,
     /// Headers that were hashed: no two shares may have the same.
@@ -100,7 +102,12 @@ impl<'a> Auditor<'a> {
             jobs: published(&record.jobs),
             tenancies,
             members: record.members.iter().map(|member| &member.worker).collect(),
-            algorithms: [&algorithm_sha256d::Sha256d, &algorithm_scrypt::Scrypt1024],
+            algorithms: [
+                &algorithm_sha256d::Sha256d,
+                &algorithm_scrypt::Scrypt1024,
+                &algorithm_blake3::Blake3,
+                &RANDOM_X,
+            ],
             seen: BTreeSet::new(),
             headers: BTreeSet::new(),
             searchers: BTreeMap::new(),

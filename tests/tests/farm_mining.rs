@@ -225,3 +225,8 @@ async fn the_height_of_btcd_rises_by_blocks_that_pay_exactly() {
 async fn the_height_of_litecoind_rises_by_blocks_that_pay_exactly() {
     mine_on_a_real_node(ChainKind::Litecoin).await;
 }
+
+#[tokio::test]
+async fn the_height_of_monerod_rises_by_blocks_that_pay_exactly() {
+    mine_on_a_real_node(ChainKind::Monero).await;
+}

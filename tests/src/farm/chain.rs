@@ -1,14 +1,15 @@
 //! What a farm mines: the embedded chain, or a real node's that it starts as well.
 
-use super::{ACTIVE_MEMBERS, FarmError};
+use super::{ACTIVE_MEMBERS, FarmError, wallet};
 use crate::HarnessError;
 use crate::chain_node::{ChainNode, ChainPair};
 use crate::folder::RunFolder;
+use crate::monerod::{self, Monerod};
 use crate::rpc::Rpc;
 use crate::{btcd, litecoind};
 use bus_schemas::config::{
-    Chain as ChainRules, EmbeddedSource, GetBlockTemplateSource, NodeEndpoint, Payout, PoolConfig,
-    SourceConfig,
+    Chain as ChainRules, EmbeddedSource, GetBlockTemplateSource, MoneroSource, NodeEndpoint, Payout,
+    PoolConfig, SourceConfig,
 };
 use bus_schemas::policy::LoadPolicy;
 use bus_schemas::{AlgorithmId, Blob, ShareBits};
@@ -30,6 +31,13 @@ const SHARES_PER_MINUTE: u16 = 60;
 /// Hashes of real work are dear on regtest, where half of them are blocks: shares come as fast as blocks.
 const REGTEST_SHARE_RATE_LIMIT: u32 = 10_000;
 
+/// Hashes of a Monero block: a second or two of this farm, once its workers have their data sets.
+const MONERO_DIFFICULTY: u64 = 500;
+/// Hashes of a share of Monero's work, as a power of two.
+const MONERO_SHARE_BITS: u8 = 6;
+/// A judge hashes a Monero share in light mode, some tens of milliseconds.
+const MONERO_SHARES_PER_MINUTE: u16 = 20;
+
 /// What is mined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ChainKind {
@@ -39,6 +47,8 @@ pub enum ChainKind {
     Bitcoin,
     /// litecoind on regtest: scrypt, with MWEB from height 432 on.
     Litecoin,
+    /// monerod on regtest: RandomX.
+    Monero,
 }
 
 impl fmt::Display for ChainKind {
@@ -47,8 +57,20 @@ impl fmt::Display for ChainKind {
             Self::Embedded => "the embedded chain",
             Self::Bitcoin => "Bitcoin on a signet of its own (btcd)",
             Self::Litecoin => "Litecoin on regtest (litecoind)",
+            Self::Monero => "Monero on regtest (monerod)",
         })
     }
+}
+
+/// The nodes of a chain.
+#[derive(Debug)]
+pub enum Nodes {
+    /// The embedded chain has none.
+    Embedded,
+    /// Two of a Bitcoin-family chain that know each other.
+    Pair(Box<ChainPair>),
+    /// A Monero daemon.
+    Monero(Box<Monerod>),
 }
 
 /// A chain that runs.
@@ -58,8 +80,8 @@ pub struct Chain {
     pub kind: ChainKind,
     /// The output script that is paid.
     pub payout_script: Vec<u8>,
-    /// Two nodes that know each other; none for the embedded chain.
-    pub nodes: Option<ChainPair>,
+    /// The nodes that are mined for.
+    pub nodes: Nodes,
     /// The node's height before anybody mined; 0 for the embedded chain.
     pub first_height: u64,
     peg_in: Option<JoinHandle<()>>,
@@ -82,13 +104,18 @@ impl Chain {
     ) -> Result<Self, FarmError> {
         let own = |nodes: &str| folder.inner(nodes).and_then(RunFolder::kept);
         let nodes = match kind {
-            ChainKind::Embedded => None,
-            ChainKind::Bitcoin => Some(btcd::start(own("btcd")?, btcd::ANY_MINING_ADDRESS).await?),
-            ChainKind::Litecoin => Some(litecoind::start(own("litecoind")?).await?),
+            ChainKind::Embedded => Nodes::Embedded,
+            ChainKind::Bitcoin => {
+                Nodes::Pair(Box::new(btcd::start(own("btcd")?, btcd::ANY_MINING_ADDRESS).await?))
+            }
+            ChainKind::Litecoin => Nodes::Pair(Box::new(litecoind::start(own("litecoind")?).await?)),
+            ChainKind::Monero => {
+                Nodes::Monero(Box::new(monerod::start(own("monerod")?, MONERO_DIFFICULTY).await?))
+            }
         };
         let mut peg_in = None;
         let mut script = payout_script;
-        if let (ChainKind::Litecoin, Some(pair)) = (kind, &nodes) {
+        if let (ChainKind::Litecoin, Nodes::Pair(pair)) = (kind, &nodes) {
             let rpc = pair.first.rpc.clone();
             if script.is_none() {
                 // Paid to the node's wallet, our own coins are there for the peg-in that the chain wants later.
@@ -102,9 +129,12 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The node that the pool mines for.
+    /// The Bitcoin-family node that the pool mines for.
     pub fn rpc(&self) -> Option<&Rpc> {
-        self.nodes.as_ref().map(|pair| &pair.first.rpc)
+        match &self.nodes {
+            Nodes::Pair(pair) => Some(&pair.first.rpc),
+            Nodes::Embedded | Nodes::Monero(_) => None,
+        }
     }
 
     /// Stops the nodes in order.
@@ -112,9 +142,13 @@ impl Chain {
         if let Some(task) = self.peg_in.take() {
             task.abort();
         }
-        if let Some(pair) = &mut self.nodes {
-            let (first, second) = tokio::join!(pair.first.stop(), pair.second.stop());
-            first.and(second)?;
+        match &mut self.nodes {
+            Nodes::Embedded => {}
+            Nodes::Pair(pair) => {
+                let (first, second) = tokio::join!(pair.first.stop(), pair.second.stop());
+                first.and(second)?;
+            }
+            Nodes::Monero(daemon) => drop(daemon.node.stop().await?),
         }
         Ok(())
     }
@@ -130,7 +164,7 @@ impl Chain {
         };
         let script = Blob(self.payout_script.clone());
         match (self.kind, &self.nodes) {
-            (ChainKind::Litecoin, Some(pair)) => PoolConfig {
+            (ChainKind::Litecoin, Nodes::Pair(pair)) => PoolConfig {
                 description: "Litecoin on regtest".to_owned(),
                 algorithm: AlgorithmId::new("scrypt-1024-1-1").unwrap_or_else(|_| AlgorithmId::sha256d()),
                 source: source(ChainRules::Litecoin, pair, script),
@@ -139,9 +173,22 @@ impl Chain {
                 share_rate_limit: REGTEST_SHARE_RATE_LIMIT,
                 ..base
             },
-            (ChainKind::Bitcoin, Some(pair)) => PoolConfig {
+            (ChainKind::Bitcoin, Nodes::Pair(pair)) => PoolConfig {
                 description: "Bitcoin on a signet of its own".to_owned(),
                 source: source(ChainRules::BitcoinSignet, pair, script),
+                ..base
+            },
+            (_, Nodes::Monero(daemon)) => PoolConfig {
+                description: "Monero on regtest".to_owned(),
+                algorithm: AlgorithmId::new("randomx-v1").unwrap_or_else(|_| AlgorithmId::sha256d()),
+                source: SourceConfig::Monero(MoneroSource {
+                    nodes: vec![NodeEndpoint { url: daemon.url.clone(), credentials: None }],
+                    wallet: wallet::ADDRESS.to_owned(),
+                    poll_ms: 200,
+                }),
+                initial_share_bits: ShareBits::new(MONERO_SHARE_BITS),
+                min_share_bits: ShareBits::new(1),
+                shares_per_minute: MONERO_SHARES_PER_MINUTE,
                 ..base
             },
             _ => PoolConfig {
@@ -216,9 +263,23 @@ async fn peg_in_when_wanted(rpc: Rpc) {
 impl Chain {
     /// The height of the node's tip; nothing for the embedded chain.
     pub async fn height(&self) -> Result<Option<u64>, HarnessError> {
-        match self.rpc() {
-            Some(rpc) => Ok(Some(rpc.height().await?)),
-            None => Ok(None),
+        match &self.nodes {
+            Nodes::Embedded => Ok(None),
+            Nodes::Pair(pair) => Ok(Some(pair.first.rpc.height().await?)),
+            // Its count holds the genesis block, whose height is zero.
+            Nodes::Monero(daemon) => Ok(Some(daemon.block_count().await?.saturating_sub(1))),
+        }
+    }
+
+    /// What the node has at a height; an error where it has no node.
+    pub async fn block_hash(&self, height: u64) -> Result<String, FarmError> {
+        match &self.nodes {
+            Nodes::Embedded => Err(FarmError::Shape {
+                what: "the embedded chain".to_owned(),
+                reason: "it has no node to ask".to_owned(),
+            }),
+            Nodes::Pair(pair) => Ok(pair.first.rpc.call("getblockhash", json!([height])).await?),
+            Nodes::Monero(daemon) => Ok(daemon.header_at(height).await?.hash),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod payout;
 pub mod programs;
 pub mod screen;
 pub mod session;
+pub mod wallet;
 
 use crate::HarnessError;
 use crate::folder::RunFolder;
@@ -71,6 +72,9 @@ pub enum FarmError {
     /// A payout is not what was configured.
     #[error(transparent)]
     Payout(#[from] payout::PayoutFault),
+    /// A Monero block is not the wallet's.
+    #[error(transparent)]
+    NotOurs(#[from] wallet::NotOurs),
     /// Something on the bus is not of the expected shape.
     #[error("{what} cannot be read: {reason}")]
     Shape {

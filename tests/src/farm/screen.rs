@@ -210,6 +210,7 @@ pub fn starting(chain: ChainKind) -> String {
         ChainKind::Embedded => "",
         ChainKind::Bitcoin => ", two btcd",
         ChainKind::Litecoin => ", two litecoind",
+        ChainKind::Monero => ", monerod",
     };
     format!("starting nats-server{nodes}, one coordinator and {} workers …", WORKERS.len())
 }

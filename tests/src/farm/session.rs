@@ -1,8 +1,9 @@
 //! A farm from its start to its orderly end, shown to a person: what `make run` does.
 
-use super::chain::{Chain, ChainKind};
+use super::chain::{Chain, ChainKind, Nodes};
 use super::payout::{self, Reward};
 use super::screen::{self, Screen};
+use super::wallet;
 use super::{Farm, FarmError, FarmPlan};
 use crate::folder::RunFolder;
 use bus_schemas::Message;
@@ -85,7 +86,7 @@ pub async fn run(
     events.settle(&screen).await?;
     farm.stop_coordinator().await?;
     let mut outcome = events.outcome;
-    if farm.chain.nodes.is_some() {
+    if !matches!(farm.chain.nodes, Nodes::Embedded) {
         let proof = prove(&farm.chain, &outcome).await?;
         screen.line(told(&farm.chain, &proof));
         outcome.node = Some(proof);
@@ -154,36 +155,48 @@ impl Events {
     }
 }
 
-/// Asks the node whether its height rose by our blocks and whether each of them pays the configured script exactly.
+/// Asks the node whether its height rose by our blocks and whether each of them pays us exactly.
 pub async fn prove(chain: &Chain, outcome: &Outcome) -> Result<Proof, FarmError> {
-    let reward = match chain.kind {
-        ChainKind::Litecoin => Reward::LITECOIN_REGTEST,
-        ChainKind::Bitcoin | ChainKind::Embedded => Reward::BITCOIN,
-    };
     let height_before = chain.first_height;
     let height_after = chain.height().await?.unwrap_or(height_before);
     let mut paid = 0;
-    if let Some(rpc) = chain.rpc() {
-        for height in height_before + 1..=height_after {
-            let in_chain: String = rpc.call("getblockhash", serde_json::json!([height])).await?;
-            let ours = outcome.accepted.get(&height).is_some_and(|hashes| hashes.contains(&in_chain));
-            if !ours {
-                let ours = "none of them".to_owned();
-                return Err(payout::PayoutFault::NotInChain { height, in_chain, ours }.into());
-            }
-            let coinbase = payout::check(rpc, reward, height, &in_chain, &chain.payout_script).await?;
-            paid += u128::from(coinbase.amount);
+    for height in height_before + 1..=height_after {
+        let in_chain = chain.block_hash(height).await?;
+        let ours = outcome.accepted.get(&height).is_some_and(|hashes| hashes.contains(&in_chain));
+        if !ours {
+            let ours = "none of them".to_owned();
+            return Err(payout::PayoutFault::NotInChain { height, in_chain, ours }.into());
         }
+        paid += u128::from(paid_by(chain, height, &in_chain).await?);
     }
     Ok(Proof { height_before, height_after, paid })
 }
 
+/// What a block pays us, after everything that the node says of it was checked.
+async fn paid_by(chain: &Chain, height: u64, hash: &str) -> Result<u64, FarmError> {
+    let reward = match chain.kind {
+        ChainKind::Litecoin => Reward::LITECOIN_REGTEST,
+        ChainKind::Bitcoin | ChainKind::Embedded | ChainKind::Monero => Reward::BITCOIN,
+    };
+    match &chain.nodes {
+        Nodes::Embedded => Ok(0),
+        Nodes::Pair(pair) => {
+            let script = &chain.payout_script;
+            Ok(payout::check(&pair.first.rpc, reward, height, hash, script).await?.amount)
+        }
+        Nodes::Monero(daemon) => Ok(wallet::check(daemon, height).await?),
+    }
+}
+
 fn told(chain: &Chain, proof: &Proof) -> String {
     let Proof { height_before, height_after, paid } = proof;
+    let payee = match &chain.nodes {
+        Nodes::Monero(_) => format!("wallet {}", wallet::ADDRESS),
+        Nodes::Embedded | Nodes::Pair(_) => format!("script {}", hex::encode(&chain.payout_script)),
+    };
     format!(
         "the node's own word: its height rose from {height_before} to {height_after}; every one of these {} blocks is \
-         ours, and their coinbases pay exactly subsidy and fees, {paid} units, to script {}",
+         ours, and their coinbases pay exactly subsidy and fees, {paid} units, to {payee}",
         height_after - height_before,
-        hex::encode(&chain.payout_script)
     )
 }
