@@ -79,6 +79,7 @@ fn reader(subject: &Subject) -> Option<Reader> {
         | Subject::Config(..)
         | Subject::Throttle(..)
         | Subject::Latency(..)
+        | Subject::Catalogue
         | Subject::Ledger(..) => return None,
     })
 }

@@ -2,9 +2,9 @@
 //! `dcmf.v1.evt.<entity>.<event>.<pool>[.<id>]`.
 
 use crate::{
-    blob::Hash32,
+    blob::{Blob, Hash32},
     codec::message,
-    id::{CoordinatorId, JobId, PoolId, WorkerId},
+    id::{AlgorithmId, CoordinatorId, JobId, PoolId, WorkerId},
     member::Role,
     set_point::LoadReason,
     share::ShareRefusal,
@@ -125,6 +125,32 @@ pub enum EventData {
         share_permille: u16,
         /// What this host offers, what was used, and what could be done.
         detail: String,
+    },
+    /// A worker does not run an algorithm that a job wants. Told once until something changes.
+    #[serde(rename = "dcmf.worker.algorithm-refused")]
+    WorkerAlgorithmRefused {
+        /// Who.
+        worker: WorkerId,
+        /// Which algorithm.
+        algorithm: AlgorithmId,
+        /// Its version.
+        version: u32,
+        /// SHA-256 of its sources or artifact on the worker's host, empty if it has none.
+        digest: Blob,
+        /// Why, for programs.
+        code: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A worker does not believe the catalogue of certificates; it keeps the one before.
+    #[serde(rename = "dcmf.worker.catalogue-refused")]
+    WorkerCatalogueRefused {
+        /// Who.
+        worker: WorkerId,
+        /// Why, for programs.
+        code: String,
+        /// Why, for people.
+        reason: String,
     },
     /// Every present worker of a pool has stopped after it was paused or the farm was halted.
     #[serde(rename = "dcmf.pool.stopped")]
@@ -275,6 +301,8 @@ impl EventData {
             | Self::WorkerVetoed { worker, .. }
             | Self::WorkerVetoLifted { worker }
             | Self::WorkerGroupChecked { worker, .. }
+            | Self::WorkerAlgorithmRefused { worker, .. }
+            | Self::WorkerCatalogueRefused { worker, .. }
             | Self::ShareRefused { worker, .. } => Some(worker.as_str()),
             Self::JobPublished { job, .. } => Some(job.as_str()),
             Self::BlockFound { hash, .. }

@@ -23,7 +23,8 @@ pub struct AlgorithmRef {
     pub id: AlgorithmId,
     /// Its version; another version may give other hashes.
     pub version: u32,
-    /// Digest of its source or artifact; empty until the algorithm is certified.
+    /// SHA-256 of its sources or artifact, if the coordinator insists on one: a worker that has another refuses the job. Empty
+    /// leaves it to the certificates of each host.
     #[serde(default)]
     pub digest: Blob,
 }

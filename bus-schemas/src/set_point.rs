@@ -63,6 +63,8 @@ pub enum Reason {
     PoolPaused,
     /// The node is disabled.
     NodeDisabled,
+    /// The host's certificates do not permit the job's algorithm.
+    NotCertified,
     /// Nothing was heard for the configuration lease: the local safe profile holds.
     ConfigurationLease,
     /// The worker holds no role in the pool.
@@ -107,12 +109,23 @@ pub struct LocalState {
     /// What is allowed because the scheduling group of the search could not be lowered.
     #[serde(default)]
     pub group_percent: Option<u8>,
+    /// Why the host does not permit the job's algorithm: a code of `docs/codes.md`.
+    #[serde(default)]
+    pub uncertified: Option<String>,
 }
 
 impl LocalState {
     /// A host that allows `threads` and has nothing to say besides.
     pub fn open(threads: u16) -> Self {
-        Self { threads, cap_percent: 100, safe_threads: 0, vetoed: false, load: None, group_percent: None }
+        Self {
+            threads,
+            cap_percent: 100,
+            safe_threads: 0,
+            vetoed: false,
+            load: None,
+            group_percent: None,
+            uncertified: None,
+        }
     }
 }
 
@@ -274,6 +287,10 @@ impl Chain {
         }
         if input.node.is_some_and(|n| !n.enabled) {
             return Some(self.stop(Reason::NodeDisabled, format_args!("the node is disabled")));
+        }
+        if let Some(code) = &local.uncertified {
+            let says = format_args!("the host does not permit the job's algorithm: {code}");
+            return Some(self.stop(Reason::NotCertified, says));
         }
         match input.role {
             Some((Role::Active, Standing::Present)) => None,

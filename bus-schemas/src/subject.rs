@@ -12,6 +12,8 @@ use std::{fmt, str::FromStr};
 
 /// First two tokens of every subject.
 pub const PREFIX: &str = "dcmf.v1";
+/// Key of the signed catalogue of certificates in its bucket, and last token of [`Subject::Catalogue`].
+pub const CATALOGUE_KEY: &str = "catalogue";
 /// Name of the micro service whose endpoints are the commands.
 pub const COMMAND_SERVICE: &str = "dcmf";
 
@@ -46,6 +48,8 @@ pub enum Subject {
     Throttle(ThrottleTarget),
     /// What an application tells of its own latency: the name of the application.
     Latency(WorkerId),
+    /// The signed catalogue of certificates, republished: bytes that only their reader's own trust roots make believable.
+    Catalogue,
     /// Messages of another subject that could not be read.
     Dead(String),
 }
@@ -84,6 +88,7 @@ impl fmt::Display for Subject {
             Self::Ledger(p) => write!(f, "{PREFIX}.ledger.{p}"),
             Self::Throttle(target) => write!(f, "{PREFIX}.throttle.{target}"),
             Self::Latency(application) => write!(f, "{PREFIX}.latency.{application}"),
+            Self::Catalogue => write!(f, "{PREFIX}.cert.{CATALOGUE_KEY}"),
             Self::Dead(rest) => write!(f, "{PREFIX}.dead.{rest}"),
         }
     }
@@ -129,6 +134,7 @@ impl FromStr for Subject {
             "latency" => Self::Latency(WorkerId::new(rest).map_err(invalid)?),
             "chain" => Self::Chain(pool(rest)?),
             "ledger" => Self::Ledger(pool(rest)?),
+            "cert" if rest == CATALOGUE_KEY => Self::Catalogue,
             "dead" => Self::Dead(rest.to_owned()),
             _ => return Err(unknown()),
         })
@@ -228,6 +234,7 @@ mod tests {
             Subject::Throttle(ThrottleTarget::Label(w.clone(), w.clone())),
             Subject::Latency(w.clone()),
             Subject::Ledger(p),
+            Subject::Catalogue,
             Subject::Dead("share.main.w-1".into()),
         ] {
             assert_eq!(subject.to_string().parse(), Ok(subject));

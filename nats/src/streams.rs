@@ -43,6 +43,8 @@ catalogue! {
     KV_LEASES = "KV_dcmf_leases";
     /// The stream of [`STATUS`].
     KV_STATUS = "KV_dcmf_status";
+    /// The stream of [`CERTIFICATES`].
+    KV_CERTIFICATES = "KV_dcmf_certificates";
 }
 
 /// Bucket of the configuration; keys are [`bus_schemas::config::ConfigKey`].
@@ -53,6 +55,8 @@ pub const MEMBERS: &str = "dcmf_members";
 pub const LEASES: &str = "dcmf_leases";
 /// Bucket of the pools' states, written by their owners every second; keys are pools.
 pub const STATUS: &str = "dcmf_status";
+/// Bucket of the signed catalogue of certificates, under [`bus_schemas::subject::CATALOGUE_KEY`].
+pub const CERTIFICATES: &str = "dcmf_certificates";
 
 /// The durable consumer of block candidates: what `nats consumer add DCMF_FOUND --config` takes for the pool `main`.
 /// Name and filter differ from pool to pool.

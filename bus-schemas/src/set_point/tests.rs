@@ -75,7 +75,11 @@ fn what_stops_a_worker_ranks_from_the_hosts_administrator_down() {
         pool: PoolConfig { paused: true, ..PoolConfig::default() },
         node: NodeConfig { enabled: false, ..NodeConfig::default() },
         role: Some((Role::Backup, Standing::Present)),
-        local: LocalState { vetoed: true, ..LocalState::open(4) },
+        local: LocalState {
+            vetoed: true,
+            uncertified: Some("certificate-expired".into()),
+            ..LocalState::open(4)
+        },
         lease_expired: true,
         ..Case::default()
     };
@@ -88,6 +92,9 @@ fn what_stops_a_worker_ranks_from_the_hosts_administrator_down() {
     case.pool.paused = false;
     assert_eq!(case.resolve(), (0, 100, Reason::NodeDisabled));
     case.node.enabled = true;
+    assert_eq!(case.resolve(), (0, 100, Reason::NotCertified));
+    assert!(explain(case.input()).1[0].says.contains("certificate-expired"));
+    case.local.uncertified = None;
     assert_eq!(case.resolve(), (0, 100, Reason::Backup));
     for role in [None, Some((Role::Active, Standing::Lost))] {
         case.role = role;

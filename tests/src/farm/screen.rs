@@ -164,6 +164,12 @@ pub fn told(event: &Event) -> Option<String> {
             let how = if *gentle { "gentle" } else { "not gentle" };
             format!("scheduling       {worker} is {how}: {share_permille} ‰ beside a busy program; {detail}")
         }
+        EventData::WorkerAlgorithmRefused { worker, algorithm, code, reason, .. } => {
+            format!("not certified    {worker} does not run {algorithm} ({code}): {reason}")
+        }
+        EventData::WorkerCatalogueRefused { worker, code, reason } => {
+            format!("certificates     {worker} does not believe the catalogue ({code}): {reason}")
+        }
         EventData::PoolStopped { after_ms, workers } => {
             format!("pool stopped     {workers} workers within {after_ms} ms")
         }

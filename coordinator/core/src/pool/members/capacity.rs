@@ -81,7 +81,8 @@ fn percent(part: u32, whole: u32) -> u16 {
 
 /// Hundredths of threads that the worker would have as a whole member.
 fn whole(local: &LocalState, worker: &WorkerId, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) -> u32 {
-    let local = LocalState { load: None, group_percent: None, vetoed: false, ..local.clone() };
+    let local =
+        LocalState { load: None, group_percent: None, vetoed: false, uncertified: None, ..local.clone() };
     let input = SetPointInput {
         farm: None,
         pool: Some(terms.config),
