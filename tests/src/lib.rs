@@ -3,6 +3,7 @@
 //! The same modules start the parts of `make run`. Nothing here imitates a part.
 
 pub mod audit;
+pub mod authority;
 pub mod bench;
 pub mod bitcoin_knots;
 pub mod btcd;

@@ -20,6 +20,7 @@ use std::{
 };
 use system_tests::{
     audit::audit,
+    authority::Authority,
     coordinator::{InProcess, owned, put_pool},
     farm::programs::Program,
     folder::RunFolder,
@@ -63,6 +64,7 @@ struct Stage {
     _coordinator: InProcess,
     bus: Bus,
     server: NatsServer,
+    authority: Authority,
     pool: PoolId,
     folder: RunFolder,
 }
@@ -76,14 +78,18 @@ impl Stage {
         put_pool(&bus, &pool, &config()).await.unwrap();
         owned(&bus, &pool, 0).await.unwrap();
         let folder = RunFolder::temporary().unwrap();
-        Self { workers: BTreeMap::new(), _coordinator: coordinator, bus, server, pool, folder }
+        let authority = Authority::new().unwrap();
+        authority.permit_all(&bus, None).await.unwrap();
+        Self { workers: BTreeMap::new(), _coordinator: coordinator, bus, server, authority, pool, folder }
     }
 
     fn worker(&mut self, name: &'static str) {
         let path = self.folder.path().join(format!("{name}.toml"));
         let text = format!(
-            "worker = \"{name}\"\npool = \"main\"\nservers = [\"{}\"]\nmax_threads = 1\n",
-            self.server.url()
+            "worker = \"{name}\"\npool = \"main\"\nservers = [\"{}\"]\nmax_threads = 1\nstate_folder = \"{}\"\n{}",
+            self.server.url(),
+            self.folder.path().display(),
+            self.authority.trust("")
         );
         std::fs::write(&path, text).unwrap();
         let launch = Launch::new(name, Program::Worker.locate().unwrap(), self.folder.path());

@@ -61,6 +61,14 @@ fn every_reason_of_a_set_point_is_explained() {
 }
 
 #[test]
+fn every_code_with_which_a_worker_refuses_an_algorithm_or_a_catalogue_is_explained() {
+    let page = page("codes.md");
+    let explained: BTreeSet<String> =
+        ["Certificates", "Hosts"].iter().flat_map(|heading| entries(&page, heading)).collect();
+    assert_eq!(explained, worker::certificates::codes().map(str::to_owned).collect());
+}
+
+#[test]
 fn every_event_is_explained_with_its_fields() {
     let schema = schema("Event");
     let page = page("events.md");

@@ -5,29 +5,64 @@ use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
-use bus_schemas::{AlgorithmId, id::InvalidId};
+use bus_schemas::{AlgorithmId, Blob, id::InvalidId};
+use certification::{Digest, Subject};
 use worker_core::Offered;
 
 static RANDOM_X: RandomX = RandomX::new();
-static OFFERED: [&dyn Algorithm; 4] = [&Sha256d, &Scrypt1024, &Blake3, &RANDOM_X];
+
+include!(concat!(env!("OUT_DIR"), "/source_digests.rs"));
+
+/// An algorithm and the crate that it was compiled from, of which `build.rs` knows the digest.
+struct Native {
+    package: &'static str,
+    algorithm: &'static dyn Algorithm,
+}
+
+static NATIVE: [Native; 4] = [
+    Native { package: "dcmf-algorithm-sha256d", algorithm: &Sha256d },
+    Native { package: "dcmf-algorithm-scrypt", algorithm: &Scrypt1024 },
+    Native { package: "dcmf-algorithm-blake3", algorithm: &Blake3 },
+    Native { package: "dcmf-algorithm-randomx", algorithm: &RANDOM_X },
+];
 
 /// From so much working memory of a thread on, in bytes, an algorithm lives in the caches that other programs need.
 const MEMORY_HARD_FROM: u64 = 64 * 1024;
 
+impl Native {
+    /// What its certificate is about. A crate that `build.rs` does not name has a digest that nobody certifies.
+    fn subject(&self) -> Subject {
+        let descriptor = self.algorithm.descriptor();
+        let compiled = SOURCE_DIGESTS.iter().find(|(package, _)| *package == self.package);
+        let digest = compiled.and_then(|(_, digest)| digest.parse().ok());
+        Subject::NativeAlgorithm {
+            id: descriptor.id.to_owned(),
+            version: descriptor.version,
+            source_sha256: digest.unwrap_or(Digest::from_bytes([0; 32])),
+        }
+    }
+}
+
 /// All of them.
 pub fn offered() -> Result<Vec<Offered>, InvalidId> {
-    let describe = |algorithm: &&dyn Algorithm| {
-        let descriptor = algorithm.descriptor();
+    let describe = |native: &Native| {
+        let descriptor = native.algorithm.descriptor();
         let id = AlgorithmId::new(descriptor.id)?;
         let memory_hard = descriptor.memory_bytes_per_thread >= MEMORY_HARD_FROM;
-        Ok(Offered { id, version: descriptor.version, memory_hard })
+        let digest = Blob(native.subject().digest().as_bytes().to_vec());
+        Ok(Offered { id, version: descriptor.version, digest, memory_hard })
     };
-    OFFERED.iter().map(describe).collect()
+    NATIVE.iter().map(describe).collect()
+}
+
+/// What the certificates of all of them are about.
+pub fn subjects() -> Vec<Subject> {
+    NATIVE.iter().map(Native::subject).collect()
 }
 
 /// The algorithm of this id and version.
 pub fn find(id: &AlgorithmId, version: u32) -> Option<&'static dyn Algorithm> {
-    OFFERED.iter().copied().find(|algorithm| {
+    NATIVE.iter().map(|native| native.algorithm).find(|algorithm| {
         let descriptor = algorithm.descriptor();
         descriptor.id == id.as_str() && descriptor.version == version
     })
@@ -36,16 +71,26 @@ pub fn find(id: &AlgorithmId, version: u32) -> Option<&'static dyn Algorithm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn every_offered_algorithm_is_found_by_its_id_and_version() {
         let offered = offered().unwrap();
         assert_eq!(offered.len(), 4);
-        for Offered { id, version, memory_hard } in offered {
+        for Offered { id, version, memory_hard, .. } in offered {
             let is_hard = ["scrypt-1024-1-1", "randomx-v1"].contains(&id.as_str());
             assert_eq!(memory_hard, is_hard, "{id}");
             assert_eq!(find(&id, version).map(|a| a.descriptor().id), Some(id.as_str()));
             assert!(find(&id, version + 1).is_none());
         }
+    }
+
+    #[test]
+    fn every_algorithm_has_the_digest_of_what_it_was_compiled_from() {
+        let subjects = subjects();
+        let digests: BTreeSet<String> = subjects.iter().map(|subject| subject.digest().to_string()).collect();
+        let compiled = SOURCE_DIGESTS.iter().map(|(_, digest)| (*digest).to_owned());
+        assert_eq!(digests, compiled.collect(), "build.rs and the table differ");
+        assert_eq!(digests.len(), subjects.len());
     }
 }

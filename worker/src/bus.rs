@@ -1,6 +1,6 @@
 //! What goes over the bus: subscriptions and reads become inputs, effects become messages. Nothing is decided here.
 
-use crate::metrics::Metrics;
+use crate::{certificates::Certificates, metrics::Metrics};
 use bus_schemas::{
     Message, PoolId, TimestampMs, WorkerId,
     config::{ConfigKey, NodeConfig, PoolConfig},
@@ -117,6 +117,18 @@ pub async fn subscribe(
     follow::<NodeConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::NodeConfig)).await
 }
 
+/// Follows the catalogue of certificates.
+pub async fn follow_catalogue(
+    bus: &Bus,
+    certificates: Certificates,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> Result<(), SubscribeFailed> {
+    let subject = Subject::Catalogue;
+    let told = bus.subscribe_bytes(&subject).await.map_err(|e| SubscribeFailed::new(&subject, &e))?;
+    tasks.spawn(certificates.follow(told));
+    Ok(())
+}
+
 /// Takes throttle orders as they are given. Their time to live begins when they come.
 async fn throttles(
     bus: &Bus,
@@ -184,9 +196,13 @@ fn stored<C>(
     })
 }
 
-/// Reads configuration, role and job.
-pub async fn read(bus: Bus, address: Address, inputs: mpsc::Sender<Input>) {
-    let answer = match snapshot(&bus, &address, &inputs).await {
+/// Reads the certificates, then configuration, role and job: a job is not to be known before what permits its algorithm.
+pub async fn read(bus: Bus, address: Address, certificates: Certificates, inputs: mpsc::Sender<Input>) {
+    let read = async {
+        certificates.read(&bus).await?;
+        snapshot(&bus, &address, &inputs).await
+    };
+    let answer = match read.await {
         Ok(snapshot) => Input::ConfigurationRead(Box::new(snapshot)),
         Err(reason) => Input::ReadFailed { reason },
     };

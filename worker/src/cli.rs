@@ -1,12 +1,14 @@
 //! The subcommands: what an administrator does at the host itself.
 
 use crate::{
+    certificates::{self, Denial},
     config::{Config, ConfigError, Flags},
     group::{SearchGroup, share::Weight},
     load::sources,
     monitor::MonitorFlags,
     veto,
 };
+use certification::Subject;
 use clap::{Parser, Subcommand};
 use std::{
     fmt::Write as _,
@@ -38,6 +40,8 @@ pub enum Command {
     Resume,
     /// Show what this host offers the search, and the configuration as it is read
     Check,
+    /// Show what certificates permit on this host, and why not
+    Certificates,
     /// Watch an application or this host and order the search elsewhere to make room; mines nothing
     Monitor(MonitorFlags),
 }
@@ -51,6 +55,9 @@ pub enum CliError {
     /// The veto file.
     #[error(transparent)]
     Veto(#[from] veto::VetoError),
+    /// The program itself.
+    #[error(transparent)]
+    Program(#[from] certificates::ProgramUnreadable),
     /// Nobody reads the answer.
     #[error("the answer cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -98,6 +105,57 @@ pub fn check(flags: Flags) -> Result<(), CliError> {
     let _ = writeln!(text, "veto                {}", veto.reason().unwrap_or("no"));
     let _ = writeln!(text, "configuration       {config:#?}");
     say(&text)
+}
+
+/// Shows what the certificates that this host has kept permit now.
+pub fn show_certificates(flags: Flags) -> Result<(), CliError> {
+    let config = Config::load(flags)?;
+    let (guard, now) = (certificates::open(&config)?, certificates::now());
+    let (register, (file, unusable)) = (guard.register(), guard.record());
+    let roots = register.roots();
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "trust roots     {} keys; {} author and {} certifier signatures are needed{}",
+        roots.keys().len(),
+        roots.authors_needed(),
+        roots.certifiers_needed(),
+        if roots.program_must_be_certified() { "; the program must be certified too" } else { "" }
+    );
+    let _ = writeln!(text, "kept in         {}", file.display());
+    if let Some(error) = unusable {
+        let _ = writeln!(text, "unusable        {error}");
+    }
+    let _ = writeln!(
+        text,
+        "catalogue       {} certificates; highest serial seen {}",
+        register.certificates().len(),
+        register.seen().catalogue
+    );
+    let list = register.revocations();
+    let seen = register.seen().revocations;
+    let _ = writeln!(text, "revocations     {} entries; highest serial seen {seen}", list.entries.len());
+    for subject in guard.subjects() {
+        let judged = match guard.judge(subject, now) {
+            _ if matches!(subject, Subject::Program { .. }) && !roots.program_must_be_certified() => {
+                "need not be certified on this host".to_owned()
+            }
+            Ok(permit) => format!(
+                "permitted until {} by the authors {} and the certifiers {}",
+                permit.valid_until,
+                permit.authors.join(", "),
+                permit.certifiers.join(", ")
+            ),
+            Err(denial) => told(&denial),
+        };
+        let _ = writeln!(text, "\n{subject}\n  sha256        {}\n  {judged}", subject.digest());
+    }
+    say(&text)
+}
+
+fn told(denial: &Denial) -> String {
+    format!("refused       {}: {denial}", denial.code())
 }
 
 fn say(text: &str) -> Result<(), CliError> {

@@ -2,8 +2,9 @@
 
 mod file;
 
-use crate::{group, veto};
+use crate::{certificates, group, veto};
 use bus_schemas::{PoolId, WorkerId, id::InvalidId};
+use certification::TrustRoots;
 use clap::Parser;
 use file::HostFile;
 use std::{
@@ -69,6 +70,10 @@ pub struct Config {
     pub credentials: Option<PathBuf>,
     /// While this file is there, nothing is searched.
     pub veto_file: PathBuf,
+    /// Whose certificates count on this host.
+    pub trust: TrustRoots,
+    /// Where it keeps which certificates it has seen.
+    pub state_folder: PathBuf,
     /// The most of its time that a search thread searches, 1 to 100 percent.
     pub max_cpu_percent: u8,
     /// Threads when nothing was heard for the configuration lease.
@@ -113,6 +118,8 @@ impl Config {
             http: None,
             credentials: None,
             veto_file: veto_file(None),
+            trust: TrustRoots::none(),
+            state_folder: certificates::default_folder(),
             max_cpu_percent: 100,
             safe_threads: 0,
             ungentle_percent: UNGENTLE_PERCENT,
@@ -206,6 +213,8 @@ impl Config {
             http: flags.http.or(file.http),
             credentials: flags.credentials.or(file.credentials),
             veto_file: file.veto_file.unwrap_or_else(|| veto_file(flags.config.as_deref())),
+            trust: file.trust.unwrap_or_default(),
+            state_folder: file.state_folder.unwrap_or(base.state_folder),
             max_cpu_percent: file.max_cpu_percent.unwrap_or(base.max_cpu_percent),
             safe_threads: file.safe_threads.unwrap_or(0).min(max_threads),
             ungentle_percent: file.ungentle_percent.unwrap_or(base.ungentle_percent),
@@ -323,6 +332,10 @@ mod tests {
             ("group = 'some'", "group is \"some\"; it must be auto, none or an absolute path"),
             ("work_us = 1", "work_us is 1; it must be"),
             ("rest_us = 2000000", "rest_us is 2000000; it must be"),
+            ("state_folder = 'x'", "state_folder is \"x\"; it must be an absolute path"),
+            ("[trust]\nauthors = 1", "unknown field `authors`"),
+            ("[trust]\nauthors_needed = 0", "must each be 1 or more"),
+            ("[[trust.keys]]\nname = 'a'\nkey = 'RWx'\nroles = ['author']", "the key of a: "),
             ("veto_file = ''", "veto_file is \"\"; it must be"),
             ("[probe]\nurl = 'https://a'", "probe.url is \"https://a\"; it must be http://"),
             ("[probe]\nurl = 'http://a'\ninterval_ms = 0", "probe.interval_ms is 0; it must be"),
@@ -341,7 +354,7 @@ mod tests {
         let (_file, flags) = file(
             "worker = 'w'\npool = 'p'\nmax_threads = 4\nveto_file = '/run/veto'\nmax_cpu_percent = 50\n\
              safe_threads = 9\nmax_memory_mib = 512\ngroup = '/sys/fs/cgroup/cpu/low'\npin = false\nwork_us = 500\n\
-             rest_us = 20\n[probe]\nurl = 'http://127.0.0.1:80/'\ninterval_ms = 250\n[latency]\napplication = 'shop'\n",
+             rest_us = 20\nstate_folder = '/var/lib/x'\n[probe]\nurl = 'http://127.0.0.1:80/'\ninterval_ms = 250\n[latency]\napplication = 'shop'\n",
         );
         let config = Config::load(flags).unwrap();
         let wanted = Config {
@@ -363,6 +376,7 @@ mod tests {
             pin: false,
             work_us: Some(500),
             rest_us: Some(20),
+            state_folder: "/var/lib/x".into(),
             ..Config::new(WorkerId::new("w").unwrap(), PoolId::new("p").unwrap())
         };
         assert_eq!(config, wanted);

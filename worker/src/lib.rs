@@ -1,13 +1,14 @@
 //! The worker: the shell around its core.
 //!
 //! [`shell`] holds the one loop; [`bus`] turns messages into inputs and effects into messages; [`search`] runs the
-//! algorithms on threads of the kernel's idle class; nothing outside [`worker_core`] decides anything.
+//! algorithms on threads of the kernel's idle class; [`certificates`] says which may run; nothing outside [`worker_core`] decides anything.
 //!
 //! | task or thread | what if it ends |
 //! |---|---|
 //! | the loop ([`Worker::run`]) | the worker ends |
 //! | publisher | the core's publications are not answered; the loop ends with the process |
 //! | subscriptions | only with the connection, which ends the loop |
+//! | the catalogue of certificates | only with the connection; if judging panics nothing is permitted any more |
 //! | a read, a join | each answers once; the core's own deadline covers a lost answer |
 //! | HTTP | an error in the log; the worker goes on |
 //! | the load monitor | nothing is searched until it is back (`Unmeasured`) |
@@ -16,6 +17,7 @@
 pub mod affinity;
 pub mod algorithms;
 pub mod bus;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod contexts;

@@ -24,6 +24,7 @@ async fn main() -> ExitCode {
         Some(Command::Pause { reason }) => cli::pause(&flags, &reason),
         Some(Command::Resume) => cli::resume(&flags),
         Some(Command::Check) => cli::check(flags),
+        Some(Command::Certificates) => cli::show_certificates(flags),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! Every metric of the worker: names with their units, closed labels, one set for each worker of a process.
 
+use crate::certificates;
 use bus_schemas::heartbeat::LoadReport;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -23,6 +24,8 @@ pub struct Metrics {
     dropped: BTreeMap<DropReason, Counter>,
     publish_failures: Counter,
     refused: BTreeMap<&'static str, Counter>,
+    algorithms_refused: BTreeMap<&'static str, Counter>,
+    catalogues_refused: BTreeMap<&'static str, Counter>,
     undecodable: Counter,
     reconnects: Counter,
     joins: Joins,
@@ -31,6 +34,7 @@ pub struct Metrics {
     thread_failures: Counter,
     heartbeats: Counter,
     signals_lost: Counter,
+    permitted_algorithms: Gauge,
     search_threads: Gauge,
     set_point_threads: Gauge,
     outbox: Gauge,
@@ -120,6 +124,10 @@ impl Metrics {
             let name = "dcmf_worker_orders_refused_total";
             (reason, r.labelled(name, "Orders not followed, by reason.", Some(("reason", reason))))
         };
+        let by_code = |name: &'static str, about: &'static str| {
+            let counter = |code| (code, r.labelled(name, about, Some(("code", code))));
+            certificates::codes().map(counter).collect()
+        };
         let published = |lane: Lane, label| {
             let name = "dcmf_worker_shares_published_total";
             (lane, r.labelled(name, "Shares that the bus has stored, by lane.", Some(("lane", label))))
@@ -140,6 +148,14 @@ impl Metrics {
                 "Publications that were not confirmed and are repeated.",
             ),
             refused: Refusal::LABELS.map(refused).into(),
+            algorithms_refused: by_code(
+                "dcmf_worker_algorithms_refused_total",
+                "Algorithms of jobs that this host does not run, by code; each change counts once.",
+            ),
+            catalogues_refused: by_code(
+                "dcmf_worker_catalogues_refused_total",
+                "Catalogues of certificates that this host does not believe, by code.",
+            ),
             undecodable: r.counter("dcmf_worker_undecodable_total", "Messages that could not be read."),
             reconnects: r.counter("dcmf_worker_reconnects_total", "Connections made after the first."),
             joins: Joins { accepted: joins("accepted"), refused: joins("refused"), failed: joins("failed") },
@@ -150,6 +166,8 @@ impl Metrics {
             heartbeats: r.counter("dcmf_worker_heartbeats_total", "Heartbeats handed to the bus."),
             signals_lost: r
                 .counter("dcmf_worker_signals_lost_total", "Heartbeats and good-byes that were not sent."),
+            permitted_algorithms: r
+                .gauge("dcmf_worker_permitted_algorithms", "Algorithms that certificates permit now."),
             search_threads: r.gauge("dcmf_worker_search_threads", "Threads that search."),
             set_point_threads: r.gauge("dcmf_worker_set_point_threads", "Threads that should search."),
             outbox: r.gauge("dcmf_worker_outbox_shares", "Shares that wait for the bus."),
@@ -178,6 +196,7 @@ impl Metrics {
     /// Takes the gauges, and the counters that the core keeps, from a status.
     pub fn show(&self, status: &Status) {
         self.hashes.absolute(status.hashes_total);
+        self.permitted_algorithms.set(status.permitted_algorithms as f64);
         self.search_threads.set(f64::from(status.search_threads));
         self.set_point_threads.set(f64::from(status.set_point.threads));
         self.outbox.set(status.outbox_len as f64);
@@ -205,11 +224,9 @@ impl Metrics {
             Notice::JoinFailed { .. } => self.joins.failed.increment(1),
             Notice::ReadFailed { .. } => self.read_failures.increment(1),
             Notice::JobApplied { .. } => self.jobs.increment(1),
-            Notice::OrderRefused(refusal) => {
-                if let Some(counter) = self.refused.get(refusal.label()) {
-                    counter.increment(1);
-                }
-            }
+            Notice::OrderRefused(refusal) => count(&self.refused, refusal.label()),
+            Notice::AlgorithmRefused { denied, .. } => count(&self.algorithms_refused, denied.code),
+            Notice::CatalogueRefused(denied) => count(&self.catalogues_refused, denied.code),
             Notice::ShareFound { block, .. } => {
                 self.shares_found.increment(1);
                 self.blocks_found.increment(u64::from(*block));
@@ -253,6 +270,12 @@ impl Metrics {
     /// A heartbeat or a good-bye was not sent.
     pub fn signal_lost(&self) {
         self.signals_lost.increment(1);
+    }
+}
+
+fn count(counters: &BTreeMap<&'static str, Counter>, label: &str) {
+    if let Some(counter) = counters.get(label) {
+        counter.increment(1);
     }
 }
 

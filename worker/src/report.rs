@@ -23,6 +23,12 @@ pub fn log(notice: &Notice) {
         Notice::SetPointChanged(set_point) => {
             info!(threads = set_point.threads, reason = ?set_point.reason, "set-point");
         }
+        Notice::AlgorithmRefused { algorithm, version, denied } => {
+            warn!(%algorithm, version, code = denied.code, "not run on this host: {}", denied.reason);
+        }
+        Notice::CatalogueRefused(denied) => {
+            warn!(code = denied.code, "the catalogue of certificates is refused: {}", denied.reason);
+        }
         Notice::ShareFound { job, block: false } => debug!(%job, "share"),
         Notice::ShareFound { job, block: true } => info!(%job, "block candidate"),
         Notice::ShareStored { lane } => debug!(?lane, "stored"),

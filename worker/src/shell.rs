@@ -3,6 +3,7 @@
 use crate::{
     algorithms,
     bus::{self, Address, Outgoing},
+    certificates::{self, Certificates, Guard, ProgramUnreadable},
     config::{Config, ProbeConfig},
     contexts::{self, Contexts},
     host, http,
@@ -70,6 +71,12 @@ pub enum RunError {
     /// A subscription was refused.
     #[error(transparent)]
     Subscribe(#[from] bus::SubscribeFailed),
+    /// The program cannot be compared with its certificate.
+    #[error(transparent)]
+    Program(#[from] ProgramUnreadable),
+    /// Something ended that never should.
+    #[error("certificates could not be judged: {0}; this is a defect of the program")]
+    Judge(#[from] tokio::task::JoinError),
     /// The connection was closed for good.
     #[error("the connection to the bus was closed for good; start the worker again")]
     BusClosed,
@@ -126,6 +133,8 @@ impl Worker {
                 }
             });
         }
+        let host = config.clone();
+        let guard = tokio::task::spawn_blocking(move || certificates::open(&host)).await??;
         let options = BusOptions {
             inbox_prefix: Some(filter::worker_inbox(&config.worker)),
             credentials: config.credentials.clone(),
@@ -136,7 +145,7 @@ impl Worker {
             connected = Bus::connect(options) => connected?,
             () = shutdown.cancelled() => return Ok(()),
         };
-        let mut shell = Shell::new(config, session, metrics, bus, status)?;
+        let mut shell = Shell::new(config, session, metrics, bus, status, guard)?;
         let outcome = shell.work(&shutdown).await;
         shell.end().await;
         outcome
@@ -152,6 +161,7 @@ struct Shell {
     core: WorkerCore,
     bus: Bus,
     address: Address,
+    certificates: Certificates,
     search: SearchPool,
     surroundings: Surroundings,
     /// Work and rest in microseconds as the host's own file wants them.
@@ -180,6 +190,7 @@ impl Shell {
         metrics: Arc<Metrics>,
         bus: Bus,
         status: watch::Sender<Option<Status>>,
+        guard: Guard,
     ) -> Result<Self, RunError> {
         let algorithms = algorithms::offered()?;
         let ids = algorithms.iter().map(|offered| offered.id.clone()).collect();
@@ -211,11 +222,13 @@ impl Shell {
         let mut tasks = JoinSet::new();
         tasks.spawn(contexts::keep_tidy(contexts));
         surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
+        let certificates = Certificates::new(guard, inputs.clone());
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
             core,
             bus,
             address,
+            certificates,
             search,
             surroundings,
             rhythm,
@@ -239,6 +252,9 @@ impl Shell {
         let mut link = self.bus.link();
         let mut known = *link.borrow_and_update();
         bus::subscribe(&self.bus, &self.address, &self.inputs, &mut self.tasks).await?;
+        // What was kept permits, before anything is heard.
+        self.certificates.judge(None).await;
+        bus::follow_catalogue(&self.bus, self.certificates.clone(), &mut self.tasks).await?;
         let (probe, application) = std::mem::take(&mut self.signal);
         self.surroundings.listen(&self.bus, probe, application, &mut self.tasks).await?;
         let veto = self.veto.take();
@@ -351,7 +367,9 @@ impl Shell {
                 self.tasks.spawn(bus::join(bus, address, *request, metrics, inputs));
             }
             Effect::ReadConfiguration => {
-                self.tasks.spawn(bus::read(self.bus.clone(), self.address.clone(), self.inputs.clone()));
+                let (bus, address) = (self.bus.clone(), self.address.clone());
+                let (certificates, inputs) = (self.certificates.clone(), self.inputs.clone());
+                self.tasks.spawn(bus::read(bus, address, certificates, inputs));
             }
             Effect::Notice(notice) => {
                 self.metrics.count(&notice);

@@ -61,3 +61,39 @@ fn what_cannot_be_done_is_told_and_ends_with_a_code() {
         assert!(text.contains(told), "{arguments:?}: {text}");
     }
 }
+
+#[test]
+fn a_host_shows_what_its_certificates_permit_and_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("worker.toml");
+    let text = format!("worker = 'w1'\npool = 'main'\nstate_folder = '{}'\n", folder.path().display());
+    std::fs::write(&config, &text).unwrap();
+    let show = |told: &[&str]| {
+        let (output, text) = run(&config, &["certificates"]);
+        assert!(output.status.success(), "{text}");
+        for told in told {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+    };
+    show(&[
+        "trust roots     0 keys",
+        "the program dcmf-worker 0.1.0\n",
+        "need not be certified",
+        "the algorithm sha256d version 1\n",
+        "refused       no-trust-roots: this host trusts nobody",
+    ]);
+    let key = |role: &str| {
+        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        let key = pair.pk.to_base64();
+        format!("[[trust.keys]]\nname = '{role}'\nkey = '{key}'\nroles = ['{role}']\n")
+    };
+    let trust = format!("[trust]\nprogram_must_be_certified = true\n{}{}", key("author"), key("certifier"));
+    std::fs::write(&config, format!("{text}{trust}")).unwrap();
+    show(&[
+        "trust roots     2 keys",
+        "certified too",
+        "refused       not-certified: the program dcmf-worker",
+    ]);
+    std::fs::write(folder.path().join("w1.certificates.json"), "{").unwrap();
+    show(&["unusable        ", "is damaged", "refused       state-unusable: "]);
+}

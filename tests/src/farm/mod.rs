@@ -9,6 +9,7 @@ pub mod session;
 pub mod wallet;
 
 use crate::HarnessError;
+use crate::authority::{Authority, AuthorityError};
 use crate::folder::RunFolder;
 use crate::nats_server::{NatsOptions, NatsServer};
 use crate::parts::repository;
@@ -34,6 +35,10 @@ const WORKERS_READY: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How many workers of a farm mine; the others are backups.
 pub const ACTIVE_MEMBERS: u16 = 2;
+/// Folder of the keys by which a farm's workers are certified.
+pub const KEYS: &str = "keys";
+/// Folder in which the workers keep which certificates they have seen.
+const STATE: &str = "state";
 /// The workers of a farm. Those that mine come first.
 pub const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 /// The farm's only pool.
@@ -69,6 +74,9 @@ pub enum FarmError {
     /// A name is no id.
     #[error(transparent)]
     Id(#[from] InvalidId),
+    /// What the workers run could not be certified.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// A payout is not what was configured.
     #[error(transparent)]
     Payout(#[from] payout::PayoutFault),
@@ -139,6 +147,8 @@ pub struct Farm {
     coordinator_launch: Launch,
     /// What is mined.
     pub chain: Chain,
+    /// Whose certificates the workers believe.
+    pub authority: Authority,
     /// A connection of one's own.
     pub bus: Bus,
     /// The bus's server.
@@ -164,6 +174,8 @@ impl Farm {
         let mut config = chain.pool_config();
         (plan.adjust)(&mut config);
 
+        let keys = folder.inner(KEYS)?;
+        let authority = Authority::in_folder(&keys)?;
         let coordinator_launch = coordinator(&folder, &server, &chain)?;
         let coordinator = coordinator_launch.start()?;
         let mut farm = Self {
@@ -171,6 +183,7 @@ impl Farm {
             coordinator,
             coordinator_launch,
             chain,
+            authority,
             bus,
             server,
             pool,
@@ -179,6 +192,7 @@ impl Farm {
         };
         farm.coordinator_answers().await?;
         farm.put_pool(&farm.config).await?;
+        farm.authority.permit_all(&farm.bus, Some(&Program::Worker.locate()?)).await?;
         farm.start_workers().await?;
         Ok(farm)
     }
@@ -210,7 +224,7 @@ impl Farm {
             if index == usize::from(ACTIVE_MEMBERS) {
                 self.until_active(ACTIVE_MEMBERS.into()).await?;
             }
-            let launch = worker(&self.folder, &self.server, name)?;
+            let launch = worker(&self.folder, &self.server, &self.authority, name)?;
             self.workers.push(launch.start()?);
         }
         Ok(())
@@ -310,11 +324,19 @@ fn coordinator(folder: &RunFolder, server: &NatsServer, chain: &Chain) -> Result
         .args(["--config".as_ref(), file.as_os_str()]))
 }
 
-fn worker(folder: &RunFolder, server: &NatsServer, name: &str) -> Result<Launch, FarmError> {
+fn worker(
+    folder: &RunFolder,
+    server: &NatsServer,
+    authority: &Authority,
+    name: &str,
+) -> Result<Launch, FarmError> {
     let text = format!(
         "worker = \"{name}\"\npool = \"{POOL}\"\nservers = [\"{}\"]\nmax_threads = 1\nhttp = \"127.0.0.1:0\"\n\
-         # All workers of this farm share one machine.\npin = false\ngroup = \"none\"\nungentle_percent = 100\n",
-        server.url()
+         # All workers of this farm share one machine.\npin = false\ngroup = \"none\"\nungentle_percent = 100\n\
+         state_folder = \"{}\"\n{}",
+        server.url(),
+        folder.inner(STATE)?.display(),
+        authority.trust("program_must_be_certified = true")
     );
     let file = host_file(folder, &format!("{name}.toml"), &text)?;
     Ok(Launch::new(name, Program::Worker.locate()?, folder.path())

@@ -54,6 +54,7 @@ fn a_stream_takes_the_largest_message_of_its_subjects() {
         (streams::LEDGER, ledger::LedgerRecord::MAX_LEN),
         (streams::EVENT, event::Event::MAX_LEN),
         (streams::DEAD, nats_adapter::MAX_DEAD_LETTER_LEN),
+        (streams::KV_CERTIFICATES, certification::MAX_CATALOGUE_LEN),
     ];
     for (name, len) in largest {
         let declared = streams::declared(1).unwrap();
@@ -79,6 +80,7 @@ fn each_subject_is_kept_in_its_own_stream_or_in_none() {
         (Subject::Join(p.clone(), w.clone()), None),
         (Subject::Leave(p.clone(), w.clone()), None),
         (Subject::Role(p, w), None),
+        (Subject::Catalogue, None),
     ];
     let declared = streams::declared(1).unwrap();
     for (subject, stream) in kept {

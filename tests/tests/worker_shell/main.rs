@@ -1,6 +1,7 @@
 //! The worker against a real server and a coordinator that the test plays by hand.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the functions beside the tests are tests too")]
 
+mod certified;
 mod hybrid;
 mod stage;
 

@@ -12,9 +12,11 @@ use bus_schemas::{
     subject::{Subject, filter},
     work::{HeaderWork, SearchMode},
 };
+use certification::TrustRoots;
 use nats_adapter::{Action, Bus, BusOptions, Delivered, Expect, Requests, Subscription, ensure, streams};
 use std::{path::PathBuf, time::Duration};
 use system_tests::{
+    authority::Authority,
     folder::RunFolder,
     nats_server::{NatsOptions, NatsServer},
     parts::repository,
@@ -83,6 +85,8 @@ pub struct Stage {
     pub member: Option<Member>,
     pub bits: u8,
     pub veto: PathBuf,
+    pub state: PathBuf,
+    pub authority: Authority,
 }
 
 /// A worker that runs in this process.
@@ -93,23 +97,37 @@ pub struct Running {
 }
 
 impl Stage {
-    /// A server with the streams of a farm; shares will be of `bits`.
+    /// A server with the streams of a farm and certificates of everything; shares will be of `bits`.
     pub async fn start(bits: u8) -> Self {
+        let stage = Self::without_certificates(bits).await;
+        stage.authority.permit_all(&stage.bus, None).await.unwrap();
+        stage
+    }
+
+    /// A server with the streams of a farm.
+    pub async fn without_certificates(bits: u8) -> Self {
         let config = Some(repository().join("nats/server/one.conf"));
         let options = NatsOptions { config, ..NatsOptions::default() };
         let folder = RunFolder::temporary().unwrap();
-        let veto = folder.path().join("veto");
+        let (veto, state) = (folder.path().join("veto"), folder.path().join("state"));
         let server = NatsServer::start_in(folder, options).await.unwrap();
         let bus = Bus::connect(BusOptions::new("stage", [server.url()])).await.unwrap();
         ensure(&bus, 1, Action::Create).await.unwrap();
         let joins = bus.responder(filter::joins(&pool()), None).await.unwrap();
         let heartbeats = bus.subscribe(filter::heartbeats(&pool())).await.unwrap();
         let leaves = bus.subscribe(filter::leaves(&pool())).await.unwrap();
-        Self { server, bus, joins, heartbeats, leaves, member: None, bits, veto }
+        let authority = Authority::new().unwrap();
+        Self { server, bus, joins, heartbeats, leaves, member: None, bits, veto, state, authority }
     }
 
     pub async fn worker(&self) -> Running {
+        self.worker_that_trusts(self.authority.roots().unwrap()).await
+    }
+
+    pub async fn worker_that_trusts(&self, trust: TrustRoots) -> Running {
         let config = Config {
+            trust,
+            state_folder: self.state.clone(),
             servers: vec![self.server.url().to_owned()],
             max_threads: 2,
             http: Some("127.0.0.1:0".parse().unwrap()),

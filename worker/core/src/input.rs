@@ -9,7 +9,10 @@ use bus_schemas::{
     units::TimestampMs,
 };
 
-use crate::governor::LoadSample;
+use crate::{
+    clearance::{Clearance, Denied},
+    governor::LoadSample,
+};
 
 /// An input of [`crate::WorkerCore::handle`].
 #[derive(Debug, Clone)]
@@ -107,6 +110,10 @@ pub enum Input {
         /// What the bus said.
         reason: String,
     },
+    /// What the host's certificates say of every algorithm that it has; replaces what was said before.
+    Clearances(Vec<Clearance>),
+    /// A catalogue of certificates was refused; the one before stays.
+    CatalogueRefused(Denied),
     /// The host's administrator allows so many threads from now on.
     HostThreads(u16),
     /// A deadline has come.

@@ -27,6 +27,9 @@ pub enum Violation {
         /// Its reason.
         reason: String,
     },
+    /// Something is searched that the host's certificates do not permit.
+    #[error("{0} is searched and not permitted")]
+    SearchUncertified(String),
     /// Two units of one plan share a position, or one lies beyond what was handed out.
     #[error("units {0:?} and {1:?} of one slot overlap")]
     UnitsOverlap(Unit, Unit),
@@ -68,6 +71,13 @@ impl WorkerCore {
                 wanted: self.set_point.threads,
                 reason,
             });
+        }
+        let wanted = self.offered().filter(|_| self.limits.local.uncertified.is_none());
+        for running in self.crew.running().filter(|r| !r.stopping) {
+            let algorithm = &running.assignment.job.algorithm;
+            if wanted.is_none_or(|offered| !offered.fits(algorithm)) {
+                return Err(Violation::SearchUncertified(algorithm.id.to_string()));
+            }
         }
         Ok(())
     }

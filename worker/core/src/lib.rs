@@ -9,10 +9,12 @@
 //!   halted or the host's administrator vetoes it, and only the host's safe profile when it has not heard its
 //!   configuration for the configuration lease.
 //! - It hands out no position of a slot's space twice, whatever is stopped, paused or resumed.
+//! - It searches with no algorithm that its host's certificates do not permit at that moment.
 //! - It follows no role and no job that is older, by epoch first, than one that it has seen.
 //! - A share leaves the outbox when the bus has stored it, or is counted under a [`DropReason`]; a block candidate
 //!   is never dropped while the process lives.
 
+pub mod clearance;
 mod configuration;
 mod effect;
 pub mod governor;
@@ -28,6 +30,7 @@ mod plan;
 pub mod search;
 mod worker;
 
+pub use clearance::{Clearance, Denied};
 pub use effect::{Assignment, Effect, Lane, Pace, Publication, SearchOrder};
 pub use governor::{LoadSample, Rhythm};
 pub use input::{GroupReport, Input, Snapshot, Stored, ThrottleOrder};

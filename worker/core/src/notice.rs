@@ -1,8 +1,8 @@
 //! What is worth a line in the log or a step of a counter.
 
-use crate::{effect::Lane, outbox::DropReason};
+use crate::{clearance::Denied, effect::Lane, outbox::DropReason};
 use bus_schemas::{
-    JobId, PoolId, SessionId, WorkerId,
+    AlgorithmId, JobId, PoolId, SessionId, WorkerId,
     command::ErrorCode,
     config::ConfigKey,
     job::InvalidJob,
@@ -118,6 +118,17 @@ pub enum Notice {
         /// What the codec said.
         reason: String,
     },
+    /// A job wants an algorithm that this host does not run. Told once until something changes.
+    AlgorithmRefused {
+        /// Which.
+        algorithm: AlgorithmId,
+        /// Its version.
+        version: u32,
+        /// Why.
+        denied: Denied,
+    },
+    /// A catalogue of certificates was refused.
+    CatalogueRefused(Denied),
     /// The search holds because the bus does not take the shares (`true`), or goes on (`false`).
     SearchHeld(bool),
 }
@@ -177,7 +188,19 @@ pub enum Refusal {
         /// The job.
         job: JobId,
         /// The algorithm.
-        algorithm: bus_schemas::AlgorithmId,
+        algorithm: AlgorithmId,
+        /// Its version.
+        version: u32,
+    },
+    /// A job for another build of an algorithm than the one that is here.
+    #[error(
+        "job {job} wants {algorithm} version {version} with another digest than it has here; install the build that the pool wants"
+    )]
+    DigestDiffers {
+        /// The job.
+        job: JobId,
+        /// The algorithm.
+        algorithm: AlgorithmId,
         /// Its version.
         version: u32,
     },
@@ -235,7 +258,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every label that [`Refusal::label`] gives.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 12] = [
         "role-not-ours",
         "role-of-other-session",
         "role-outdated",
@@ -243,6 +266,7 @@ impl Refusal {
         "job-outdated",
         "job-invalid",
         "algorithm-not-offered",
+        "digest-differs",
         "no-work-for-slot",
         "config-invalid",
         "config-outdated",
@@ -259,6 +283,7 @@ impl Refusal {
             Self::JobOutdated { .. } => "job-outdated",
             Self::JobInvalid(_) | Self::SearchRefused { .. } => "job-invalid",
             Self::AlgorithmNotOffered { .. } => "algorithm-not-offered",
+            Self::DigestDiffers { .. } => "digest-differs",
             Self::NoWorkForSlot { .. } => "no-work-for-slot",
             Self::Config { .. } => "config-invalid",
             Self::ConfigOutdated { .. } => "config-outdated",

@@ -1,6 +1,7 @@
 //! The decisions of one worker: inputs in, effects out.
 
 use crate::{
+    clearance::Clearances,
     configuration::Configuration,
     effect::{Assignment, Effect, Pace},
     input::Input,
@@ -13,16 +14,19 @@ use crate::{
     search::Crew,
 };
 use bus_schemas::{
-    AlgorithmId, Hash32, HashRate, JobId, PoolId, SessionId, WorkerId,
+    AlgorithmId, Blob, Hash32, HashRate, JobId, PoolId, SessionId, WorkerId,
     event::{Event, EventData},
     heartbeat::LoadReport,
-    job::Job,
+    job::{AlgorithmRef, Job},
     member::{Capability, Role},
     set_point::{Reason, SetPoint},
 };
 use std::{collections::VecDeque, sync::Arc};
 
 mod advance;
+mod certified;
+#[cfg(test)]
+mod certified_tests;
 mod findings;
 #[cfg(test)]
 mod limit_tests;
@@ -74,8 +78,18 @@ pub struct Offered {
     pub id: AlgorithmId,
     /// Its version.
     pub version: u32,
+    /// SHA-256 of its sources or artifact, by which it is certified.
+    pub digest: Blob,
     /// It needs the caches and the memory's bandwidth, so that it harms other programs although it yields.
     pub memory_hard: bool,
+}
+
+impl Offered {
+    /// Whether it is what a job wants. A job that names no digest leaves that to the certificates.
+    pub fn fits(&self, wanted: &AlgorithmRef) -> bool {
+        let same = self.id == wanted.id && self.version == wanted.version;
+        same && (wanted.digest.0.is_empty() || wanted.digest == self.digest)
+    }
 }
 
 /// What a worker shows of itself.
@@ -91,6 +105,8 @@ pub struct Status {
     pub set_point: SetPoint,
     /// Threads that search.
     pub search_threads: u16,
+    /// Algorithms that the host's certificates permit now.
+    pub permitted_algorithms: usize,
     /// Shares that wait for the bus.
     pub outbox_len: usize,
     /// Hashes of all ended units.
@@ -139,6 +155,9 @@ pub struct WorkerCore {
     pub(crate) limits: Limits,
     capability: Capability,
     algorithms: Vec<Offered>,
+    pub(crate) clearances: Clearances,
+    /// Algorithms that the clearances permitted when the set-point was last resolved.
+    permitted: usize,
     pace: Option<Pace>,
     events: u64,
     configuration: Configuration,
@@ -184,6 +203,8 @@ impl WorkerCore {
             limits: Limits::new(limits),
             capability,
             algorithms,
+            clearances: Clearances::default(),
+            permitted: 0,
             pace: None,
             events: 0,
             configuration: Configuration::new(pool, worker),
@@ -230,7 +251,7 @@ impl WorkerCore {
                 self.note(notice);
             }
             Input::Role(member) => self.on_role(*member, at),
-            Input::Job(job) => self.on_job(*job),
+            Input::Job(job) => self.on_job(*job, now),
             Input::Undecodable { subject, reason } => {
                 self.note(Some(Notice::Undecodable { subject, reason }));
             }
@@ -248,6 +269,8 @@ impl WorkerCore {
                 self.note(stored);
             }
             Input::PublishFailed { id, attempt, reason } => self.on_publish_failed(id, attempt, reason, at),
+            Input::Clearances(all) => self.clearances.replace(all, now.wall),
+            Input::CatalogueRefused(denied) => self.on_catalogue_refused(denied, now),
             Input::HostThreads(threads) => self.limits.set_threads(threads),
             Input::Throttle(_) | Input::Load(_) | Input::Veto(_) | Input::Group(_) => {
                 self.on_limit(input, now)
@@ -300,6 +323,7 @@ impl WorkerCore {
             role: self.membership.member().map(|m| m.role),
             set_point: self.set_point,
             search_threads: u16::try_from(self.crew.running().count()).unwrap_or(u16::MAX),
+            permitted_algorithms: self.permitted,
             outbox_len: self.outbox.len(),
             hashes_total: self.crew.hashes(),
             load: self.limits.governor.report(),
@@ -308,6 +332,12 @@ impl WorkerCore {
             pool_revision,
             node_revision,
         }
+    }
+
+    /// What is offered for the current job.
+    pub(crate) fn offered(&self) -> Option<&Offered> {
+        let wanted = &self.job.as_ref()?.algorithm;
+        self.algorithms.iter().find(|offered| offered.fits(wanted))
     }
 
     fn note(&mut self, notice: Option<Notice>) {

@@ -2,6 +2,7 @@
 
 use super::{ConfigError, ProbeConfig};
 use crate::group::Choice;
+use certification::TrustRoots;
 use serde::Deserialize;
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use worker_core::search::MAX_THREADS;
@@ -27,6 +28,8 @@ pub(super) struct HostFile {
     pub(super) http: Option<SocketAddr>,
     pub(super) credentials: Option<PathBuf>,
     pub(super) veto_file: Option<PathBuf>,
+    pub(super) state_folder: Option<PathBuf>,
+    pub(super) trust: Option<TrustRoots>,
     pub(super) max_cpu_percent: Option<u8>,
     pub(super) safe_threads: Option<u16>,
     pub(super) ungentle_percent: Option<u8>,
@@ -94,6 +97,10 @@ impl HostFile {
         if self.veto_file.as_ref().is_some_and(|path| path.file_name().is_none()) {
             let given = self.veto_file.clone().unwrap_or_default();
             return Err(value("veto_file", given.to_string_lossy(), "the path of a file"));
+        }
+        if self.state_folder.as_ref().is_some_and(|path| !path.is_absolute()) {
+            let given = self.state_folder.clone().unwrap_or_default();
+            return Err(value("state_folder", given.to_string_lossy(), "an absolute path"));
         }
         let Some(probe) = &self.probe else { return Ok(()) };
         within("probe.interval_ms", probe.interval_ms, INTERVAL_MS)?;

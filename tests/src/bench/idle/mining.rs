@@ -5,6 +5,7 @@ use super::{
     processor_time::{HashThreads, Threads, used},
 };
 use crate::{
+    authority::Authority,
     coordinator::Failure,
     farm::programs::Program,
     folder::RunFolder,
@@ -77,6 +78,7 @@ pub struct Mining {
     bus: Bus,
     _coordinator: Process,
     server: NatsServer,
+    authority: Authority,
     folder: RunFolder,
     started: u32,
 }
@@ -99,7 +101,9 @@ impl Mining {
             FarmStatus::decode(&answer).ok()
         };
         coordinator.ready(READY, "answer commands", asked).await?;
-        Ok(Self { bus, _coordinator: coordinator, server, folder, started: 0 })
+        let authority = Authority::new()?;
+        authority.permit_all(&bus, Some(&Program::Worker.locate()?)).await?;
+        Ok(Self { bus, _coordinator: coordinator, server, authority, folder, started: 0 })
     }
 
     /// Starts a worker in the pool of `algorithm`, whose configuration `adjust` changes and whose host file `host` adds
@@ -121,7 +125,11 @@ impl Mining {
         let name = format!("idle-{}", self.started);
         let file = self.folder.path().join(format!("{name}.toml"));
         let (url, pool_id) = (self.server.url(), &pool);
-        let text = format!("worker = \"{name}\"\npool = \"{pool_id}\"\nservers = [\"{url}\"]\n{host}");
+        let state = self.folder.inner("state")?;
+        let (state, trust) = (state.display(), self.authority.trust("program_must_be_certified = true"));
+        let text = format!(
+            "worker = \"{name}\"\npool = \"{pool_id}\"\nservers = [\"{url}\"]\nstate_folder = \"{state}\"\n{host}{trust}"
+        );
         std::fs::write(&file, text)?;
         let launch = placement.launch(&name, Program::Worker.locate()?, self.folder.path());
         let process = launch.args(["--config".as_ref(), file.as_os_str()]).start()?;

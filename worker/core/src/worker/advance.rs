@@ -19,6 +19,7 @@ use std::sync::Arc;
 impl WorkerCore {
     pub(super) fn advance(&mut self, now: Now) {
         let at = now.monotonic;
+        self.look_at_clearances(now);
         self.resolve_set_point(now);
         self.set_pace();
         self.steer(at);
@@ -50,7 +51,8 @@ impl WorkerCore {
             lease_expired,
         });
         self.lease_over = lease_expired;
-        self.limits_due = self.limits.next_deadline(now);
+        self.limits_due =
+            [self.limits.next_deadline(now), self.clearance_deadline(now)].into_iter().flatten().min();
         if set_point != self.set_point {
             self.set_point = set_point;
             self.beat.next = now.monotonic;

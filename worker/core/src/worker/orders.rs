@@ -30,18 +30,17 @@ impl WorkerCore {
         for order in throttles {
             self.on_throttle(order, now);
         }
-        let now = now.monotonic;
         // What is read again and again is mostly known; only a push that is too late deserves a refusal.
         if let Some(role) = role.filter(|r| (r.epoch, r.generation) >= self.membership.fence()) {
-            self.on_role(role, now);
+            self.on_role(role, now.monotonic);
         }
         if let Some(job) = job.filter(|j| (j.epoch, j.sequence) >= self.job_fence) {
-            self.on_job(job);
+            self.on_job(job, now);
         }
         self.read_failures = 0;
         let lease = self.configuration.pool().map_or(u64::MAX, |p| p.config_lease_ms.into());
         let interval = READ_INTERVAL_MS.min(lease / READS_PER_LEASE);
-        self.next_read = now.plus_ms(self.jitter.around(interval));
+        self.next_read = now.monotonic.plus_ms(self.jitter.around(interval));
     }
 
     pub(super) fn on_read_failed(&mut self, reason: String, now: MonotonicMs) {
@@ -78,10 +77,7 @@ impl WorkerCore {
     }
 
     fn memory_hard(&self) -> bool {
-        let job = self.job.as_ref().map(|j| &j.algorithm);
-        self.algorithms
-            .iter()
-            .any(|o| o.memory_hard && job.is_some_and(|a| a.id == o.id && a.version == o.version))
+        self.offered().is_some_and(|offered| offered.memory_hard)
     }
 
     pub(super) fn on_role(&mut self, member: Member, now: MonotonicMs) {
@@ -110,7 +106,7 @@ impl WorkerCore {
     }
 
     /// Follows a job of a higher epoch, or of the same epoch and a higher sequence.
-    pub(super) fn on_job(&mut self, job: Job) {
+    pub(super) fn on_job(&mut self, job: Job, now: Now) {
         let fence = (job.epoch, job.sequence);
         if job.pool != self.membership.who().pool {
             return self.refuse(Refusal::JobNotOurs { job: job.id, pool: job.pool });
@@ -125,12 +121,9 @@ impl WorkerCore {
         if let Err(invalid) = job.check() {
             return self.refuse(Refusal::JobInvalid(invalid));
         }
-        let (algorithm, version) = (&job.algorithm.id, job.algorithm.version);
-        if !self.algorithms.iter().any(|o| o.id == *algorithm && o.version == version) {
-            let algorithm = algorithm.clone();
-            return self.refuse(Refusal::AlgorithmNotOffered { job: job.id, algorithm, version });
+        if self.has_algorithm_of(&job, now) {
+            self.take_job(job);
         }
-        self.take_job(job);
     }
 
     pub(super) fn take_job(&mut self, job: Job) {

@@ -1,7 +1,8 @@
 //! Random lives of a worker against a model of the bus and of the search threads.
 
-use super::stage::{BLOCK, Seen, Stage, job, member, node, pool, share_hash};
+use super::stage::{BLOCK, Seen, Stage, clearance, job, member, node, pool, share_hash};
 use crate::{
+    clearance::Denied,
     effect::{Effect, Lane, SearchOrder},
     input::{Input, Snapshot, Stored},
     notice::Notice,
@@ -32,6 +33,7 @@ enum Step {
     Acked { pick: usize },
     Failed { pick: usize },
     Host(u16),
+    Certified { for_ms: Option<u64> },
     Pass { ms: u64 },
     Shutdown,
 }
@@ -59,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<usize>().prop_map(|pick| Step::Acked { pick }),
         2 => any::<usize>().prop_map(|pick| Step::Failed { pick }),
         1 => (0_u16..6).prop_map(Step::Host),
+        1 => proptest::option::of(0_u64..20_000).prop_map(|for_ms| Step::Certified { for_ms }),
         4 => (0_u64..20_000).prop_map(|ms| Step::Pass { ms }),
         1 => prop::bool::weighted(0.1).prop_map(|end| if end { Step::Shutdown } else { Step::Connected }),
     ]
@@ -125,7 +128,7 @@ impl Model {
         self.job_fence = fence;
     }
 
-    fn input(&mut self, step: Step) -> Option<Input> {
+    fn input(&mut self, stage: &Stage, step: Step) -> Option<Input> {
         Some(match step {
             Step::Connected => Input::Connected,
             Step::Disconnected => Input::Disconnected,
@@ -190,6 +193,10 @@ impl Model {
                 Input::PublishFailed { id, attempt, reason: String::new() }
             }
             Step::Host(threads) => Input::HostThreads(threads),
+            Step::Certified { for_ms } => {
+                let refused = Denied { code: "certificate-revoked", reason: String::new() };
+                clearance(for_ms.map(|ms| stage.moment().wall.plus_ms(ms)).ok_or(refused))
+            }
             Step::Pass { .. } => return None,
             Step::Shutdown => Input::ShutdownRequested { reason: String::new() },
         })
@@ -205,7 +212,7 @@ proptest! {
         for step in steps {
             let seen = match step {
                 Step::Pass { ms } => stage.live(ms),
-                step => match model.input(step) {
+                step => match model.input(&stage, step) {
                     Some(input) => stage.give(input),
                     None => continue,
                 },
@@ -247,7 +254,7 @@ proptest! {
         for step in steps.into_iter().map(Some).chain([None]) {
             let input = match step {
                 Some(Step::Pass { ms }) => { seen = stage.live(ms); None }
-                Some(step) => model.input(step),
+                Some(step) => model.input(&stage, step),
                 None => Some(Input::Connected),
             };
             if let Some(input) = input {

@@ -2,6 +2,7 @@
 
 use super::{Identity, Offered, WorkerCore};
 use crate::{
+    clearance::{Clearance, Denied},
     effect::{Effect, Publication, SearchOrder},
     input::{Input, Snapshot, Stored},
     limits::HostLimits,
@@ -9,7 +10,7 @@ use crate::{
     notice::{Notice, Refusal},
 };
 use bus_schemas::{
-    AlgorithmId, Hash32, PoolId, SessionId, ShareBits, Target, TimestampMs, WorkerId,
+    AlgorithmId, Blob, Hash32, PoolId, SessionId, ShareBits, Target, TimestampMs, WorkerId,
     config::{NodeConfig, PoolConfig},
     examples,
     job::{Job, WorkUnit},
@@ -30,6 +31,17 @@ pub(super) fn share_hash() -> [u8; 32] {
     hash
 }
 
+/// Digest of the stage's only algorithm.
+pub(super) fn digest() -> Blob {
+    Blob(vec![7; 32])
+}
+
+/// What the certificates say of the stage's only algorithm.
+pub(super) fn clearance(verdict: Result<TimestampMs, Denied>) -> Input {
+    let (algorithm, digest) = (AlgorithmId::sha256d(), digest());
+    Input::Clearances(vec![Clearance { algorithm, version: 1, digest, verdict }])
+}
+
 pub(super) fn identity() -> Identity {
     let capability = Capability {
         threads: 4,
@@ -44,7 +56,12 @@ pub(super) fn identity() -> Identity {
         session: SessionId::new("mine").unwrap(),
         capability,
         limits: HostLimits::open(4),
-        algorithms: vec![Offered { id: AlgorithmId::sha256d(), version: 1, memory_hard: false }],
+        algorithms: vec![Offered {
+            id: AlgorithmId::sha256d(),
+            version: 1,
+            digest: digest(),
+            memory_hard: false,
+        }],
         jitter_seed: 1,
     }
 }
@@ -130,6 +147,13 @@ impl Seen {
 
 impl Stage {
     pub(super) fn new() -> Self {
+        let mut stage = Self::uncertified();
+        stage.give(clearance(Ok(TimestampMs(u64::MAX))));
+        stage
+    }
+
+    /// A worker that was told nothing of certificates.
+    pub(super) fn uncertified() -> Self {
         Self { core: WorkerCore::new(identity()), now: 1_000 }
     }
 
