@@ -76,6 +76,22 @@ fn a_throttled_member_counts_by_what_is_left_and_a_backup_steps_in_and_back() {
 }
 
 #[test]
+fn a_member_whose_host_does_not_permit_the_algorithm_is_replaced_by_a_backup_whose_host_does() {
+    let mut farm = farm(TWO);
+    live(&mut farm, 3, [100; 4]);
+    for _ in 0..8 {
+        let set_point = |active| if active { loaded(100) } else { SetPoint::stopped(Reason::Backup) };
+        for n in [1, 4] {
+            let active = farm.member(n).role == Role::Active;
+            farm.says(n, "s", Says { rate: 100, set_point: set_point(active), host: Some((1, 100)) });
+        }
+        [2, 3].into_iter().for_each(|n| farm.is_uncertified(n, "s"));
+        farm.pass(1_000);
+    }
+    assert_eq!(active(&farm), [1, 2, 4], "the third could not run it either");
+}
+
+#[test]
 fn a_load_that_comes_and_goes_changes_no_role() {
     let mut farm = farm(TWO);
     for _ in 0..20 {

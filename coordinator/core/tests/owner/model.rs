@@ -374,15 +374,26 @@ impl Farm {
             load: (percent < 100).then_some(LoadLimit { percent, reason: LoadReason::Demand, measured: 90 }),
             ..LocalState::open(threads)
         });
+        self.tells(n, session, says.rate, says.set_point, local);
+    }
+
+    /// Its host's certificates do not permit the algorithm.
+    pub fn is_uncertified(&mut self, n: u32, session: &str) {
+        let code = "certificate-expired".to_owned();
+        let local = LocalState { uncertified: Some(code), ..LocalState::open(1) };
+        self.tells(n, session, 0, SetPoint::stopped(Reason::NotCertified), Some(local));
+    }
+
+    fn tells(&mut self, n: u32, session: &str, rate: u64, set_point: SetPoint, local: Option<LocalState>) {
         let heartbeat = Heartbeat {
             session: SessionId::new(session).unwrap(),
             generation: 0,
             sequence: 0,
             job: None,
-            hash_rate: bus_schemas::HashRate(says.rate),
+            hash_rate: bus_schemas::HashRate(rate),
             hashes_total: 0,
             outbox_len: 0,
-            set_point: says.set_point,
+            set_point,
             local,
             load: None,
             sent_at_ms: TimestampMs(0),
