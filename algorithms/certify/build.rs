@@ -5,5 +5,6 @@ fn main() -> Result<(), source_digest::SourceError> {
         "dcmf-algorithm-sha256d",
         "dcmf-algorithm-scrypt",
         "dcmf-algorithm-blake3",
+        "dcmf-algorithm-randomx",
     ])
 }

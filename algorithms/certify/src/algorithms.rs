@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use algorithm_api::{Algorithm, conformance::KnownAnswer};
 use algorithm_blake3::Blake3;
+use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use certification::{Digest, KnownAnswers, Subject};
@@ -24,6 +25,8 @@ pub(crate) struct Certifiable {
     /// Positions that the conformance kit scans at each place.
     pub(crate) span: u64,
 }
+
+static RANDOM_X: RandomX = RandomX::new();
 
 /// All of them.
 pub(crate) static ALGORITHMS: &[Certifiable] = &[
@@ -47,6 +50,13 @@ pub(crate) static ALGORITHMS: &[Certifiable] = &[
         vectors: include_str!("../../blake3/tests/vectors.json"),
         read: |text| headers(text, "blake3_80"),
         span: 4096,
+    },
+    Certifiable {
+        package: "dcmf-algorithm-randomx",
+        algorithm: &RANDOM_X,
+        vectors: include_str!("../../randomx/tests/vectors.json"),
+        read: hashing_blob,
+        span: 4,
     },
 ];
 
@@ -124,4 +134,30 @@ fn known_answer(published: Header) -> Result<KnownAnswer, String> {
     }
     let position = u32::from_le_bytes(nonce).into();
     Ok(KnownAnswer { name, input, finding: nonce.into(), position, hash: bytes })
+}
+
+/// A Monero block that a node accepted.
+#[derive(Deserialize)]
+struct MoneroBlock {
+    seed_hash: String,
+    hashing_blob_after: String,
+    nonce_le_hex: String,
+    pow_hash_raw: String,
+}
+
+/// The Monero block of a file of vectors.
+fn hashing_blob(text: &str) -> Result<Vec<KnownAnswer>, String> {
+    #[derive(Deserialize)]
+    struct Vectors {
+        monero_regtest_block: MoneroBlock,
+    }
+    let vectors: Vectors = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let block = vectors.monero_regtest_block;
+    let wrong = |what: &str| format!("the Monero block: its {what} is not hexadecimal or of a wrong length");
+    let input = hex::decode(block.seed_hash + &block.hashing_blob_after).map_err(|_| wrong("hashing blob"))?;
+    let (mut nonce, mut hash) = ([0; 4], [0; 32]);
+    hex::decode_to_slice(block.nonce_le_hex, &mut nonce).map_err(|_| wrong("nonce"))?;
+    hex::decode_to_slice(block.pow_hash_raw, &mut hash).map_err(|_| wrong("hash"))?;
+    let (name, position) = ("a block of Monero's regtest".to_owned(), u32::from_le_bytes(nonce).into());
+    Ok(vec![KnownAnswer { name, input, finding: nonce.into(), position, hash }])
 }
