@@ -65,7 +65,7 @@ bench-idle: ## what the main application notices of mining (QUICK=1: rough; ONLY
 	cargo build --release --workspace --bins
 	cargo run --release --quiet --package dcmf-system-tests --bin bench-idle -- $(if $(QUICK),--quick) $(ONLY)
 
-bench-hash: ## how fast each algorithm searches (QUICK=1; PEER=/path/of/minerd takes turns; ONLY="--algorithm sha256d")
+bench-hash: ## how fast each algorithm searches (QUICK=1; PEER=/path/of/xmrig takes turns; ONLY="--algorithm sha256d")
 	@$(install) cmake
 	cargo run --release --quiet --package dcmf-system-tests --bin bench-hash -- $(if $(QUICK),--quick) $(if $(PEER),--peer $(PEER)) $(ONLY)
 

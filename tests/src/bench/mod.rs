@@ -42,13 +42,34 @@ impl Figure {
         samples: &[f64],
         goal: Option<f64>,
     ) -> Option<Self> {
+        Self::new(name, unit, case, samples, goal, "higher")
+    }
+
+    /// A figure of which less is better. `None` without samples.
+    pub fn lower(
+        name: &'static str,
+        unit: &'static str,
+        case: &[(&'static str, serde_json::Value)],
+        samples: &[f64],
+    ) -> Option<Self> {
+        Self::new(name, unit, case, samples, None, "lower")
+    }
+
+    fn new(
+        name: &'static str,
+        unit: &'static str,
+        case: &[(&'static str, serde_json::Value)],
+        samples: &[f64],
+        goal: Option<f64>,
+        better: &'static str,
+    ) -> Option<Self> {
         let mut sorted: Vec<f64> = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let quantile =
             |q: f64| sorted.get(((sorted.len().checked_sub(1)? as f64) * q).round() as usize).copied();
         let case = case.iter().cloned().collect();
         let (value, low, high) = (quantile(0.5)?, quantile(0.25)?, quantile(0.75)?);
-        Some(Self { name, case, value, unit, low, high, samples: sorted.len(), goal, better: "higher" })
+        Some(Self { name, case, value, unit, low, high, samples: sorted.len(), goal, better })
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use system_tests::bench::{
-    hash::{self, Plan},
+    hash::{self, Plan, Selection},
     publish,
 };
 
@@ -16,7 +16,13 @@ struct Arguments {
     /// Only algorithms whose name begins so.
     #[arg(long)]
     algorithm: Vec<String>,
-    /// The program of a peer that takes its turns in the same run: cpuminer-opt or minerd.
+    /// Only paths whose name begins so; the worker and the peer take their turns anyway.
+    #[arg(long)]
+    path: Vec<String>,
+    /// Only these numbers of threads.
+    #[arg(long)]
+    threads: Vec<usize>,
+    /// The program of a peer that takes its turns in the same run: cpuminer-opt, minerd or xmrig.
     #[arg(long)]
     peer: Option<PathBuf>,
     /// Turns of each contender.
@@ -30,7 +36,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (rounds, length) = if arguments.quick { (3, 400) } else { (9, 1_500) };
     let plan = Plan { rounds: arguments.rounds.unwrap_or(rounds), length: Duration::from_millis(length) };
-    let measured = hash::measure(plan, &arguments.algorithm, arguments.peer.as_deref());
+    let Arguments { algorithm: algorithms, path: paths, threads, .. } = arguments;
+    let measured = hash::measure(plan, &Selection { algorithms, paths, threads }, arguments.peer.as_deref());
     match measured.and_then(|figures| Ok(publish("hash", &figures)?)) {
         Ok(path) => {
             tracing::info!(path = %path.display(), "written");

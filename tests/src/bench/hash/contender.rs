@@ -27,6 +27,8 @@ use crate::bench::idle::processor_time::{HashThreads, used};
 pub(super) const ALGORITHMS: [&str; 3] = ["sha256d", "scrypt-1024-1-1", "blake3"];
 /// Difficulty of what counts as a finding, in bits: rare, and yet looked for as in a real pool.
 const BITS: u8 = 24;
+/// Length of a block's header in bytes.
+const HEADER_LEN: usize = 80;
 /// Processor time of one call, about.
 const CALL: Duration = Duration::from_millis(2);
 /// Time that a pool of threads may take to say how far it got.
@@ -57,9 +59,9 @@ pub(super) trait Contender {
     /// Its name in the figures.
     fn name(&self) -> String;
 
-    /// Whether it is somebody else's program.
-    fn is_peer(&self) -> bool {
-        false
+    /// What it is called if it is somebody else's program.
+    fn peer(&self) -> Option<&str> {
+        None
     }
 
     /// Searches on `threads` threads for about `length`.
@@ -72,15 +74,24 @@ fn target() -> Target {
 
 /// A path of an algorithm, and nothing around it.
 pub(super) struct OnPath {
-    name: &'static str,
-    algorithm: Box<dyn Algorithm>,
+    name: String,
+    algorithm: Arc<dyn Algorithm>,
+    /// What every input begins with.
+    seed: Vec<u8>,
+    /// Length of what stands behind the seed, in bytes.
+    len: usize,
 }
 
 impl OnPath {
+    /// An algorithm whose inputs have `len` bytes behind a seed.
+    pub(super) fn of(name: String, algorithm: Arc<dyn Algorithm>, seed: Vec<u8>, len: usize) -> Self {
+        Self { name, algorithm, seed, len }
+    }
+
     /// Those that this processor can go.
     pub(super) fn all(algorithm: &str) -> Vec<Self> {
         fn on<A: Algorithm + 'static>(name: &'static str, algorithm: Option<A>) -> Option<OnPath> {
-            Some(OnPath { name, algorithm: Box::new(algorithm?) })
+            Some(OnPath::of(name.to_owned(), Arc::new(algorithm?), Vec::new(), HEADER_LEN))
         }
         match algorithm {
             "sha256d" => algorithm_sha256d::Path::available()
@@ -99,8 +110,9 @@ impl OnPath {
     /// One thread's part: hashes and the processor time that they took.
     fn run(&self, number: usize, length: Duration) -> Result<(u64, Duration), String> {
         let descriptor = self.algorithm.descriptor();
-        let header = [number as u8; 80];
-        let mut search = self.algorithm.prepare(&header).map_err(|error| error.to_string())?;
+        let mut input = self.seed.clone();
+        input.resize(self.seed.len() + self.len, number as u8);
+        let mut search = self.algorithm.prepare(&input).map_err(|error| error.to_string())?;
         let mut range = Range { next: 0, end: descriptor.positions };
         let (target, mut hashes, mut budget) = (target(), 0, 1);
         let (begun, cpu) = (Instant::now(), thread_cpu());
@@ -121,7 +133,7 @@ impl OnPath {
 
 impl Contender for OnPath {
     fn name(&self) -> String {
-        self.name.to_owned()
+        self.name.clone()
     }
 
     fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {

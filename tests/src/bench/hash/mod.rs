@@ -5,14 +5,19 @@
 //! figure is by processor time, which other programs hardly touch; the second by the clock.
 
 mod contender;
+mod huge_pages;
 mod peer;
+mod race;
+mod randomx;
+mod xmrig;
 
 pub use peer::Peer;
 
 use super::{Figure, idle::processor_time::processors};
 use crate::coordinator::Failure;
-use contender::{Contender, OnPath, Searched, WholeWorker};
-use serde_json::json;
+use contender::{Contender, OnPath, WholeWorker};
+use race::{Extra, Rows};
+use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
 /// How often and how long.
@@ -29,81 +34,77 @@ const GOALS: [(&str, f64); 2] = [("sha256d", 1.35), ("scrypt-1024-1-1", 1.1)];
 /// Name of the worker's own row among the paths.
 const WORKER: &str = "worker";
 
-/// What one contender did in all its turns.
-struct Row {
-    contender: Box<dyn Contender>,
-    turns: Vec<Searched>,
+/// What of it all.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Beginnings of the algorithms' names; none for all.
+    pub algorithms: Vec<String>,
+    /// Beginnings of the paths' names; none for all. The worker and the peer take their turns anyway.
+    pub paths: Vec<String>,
+    /// Numbers of threads; none for one and as many as there are processors.
+    pub threads: Vec<usize>,
 }
 
-/// Measures the algorithms whose name begins with one of `only`, or all, on one thread and on all processors.
-pub fn measure(plan: Plan, only: &[String], peer: Option<&Path>) -> Result<Vec<Figure>, Failure> {
-    let mut figures = Vec::new();
-    let chosen = |algorithm: &str| only.is_empty() || only.iter().any(|o| algorithm.starts_with(o.as_str()));
-    for algorithm in contender::ALGORITHMS.into_iter().filter(|algorithm| chosen(algorithm)) {
-        let mut threads = vec![1, processors()];
+impl Selection {
+    fn has_algorithm(&self, name: &str) -> bool {
+        begins_with_one(name, &self.algorithms)
+    }
+
+    fn has_path(&self, name: &str) -> bool {
+        begins_with_one(name, &self.paths)
+    }
+
+    fn threads(&self) -> Vec<usize> {
+        let mut threads = if self.threads.is_empty() { vec![1, processors()] } else { self.threads.clone() };
         threads.dedup();
-        for threads in threads {
-            figures.extend(one(plan, algorithm, threads, peer)?);
+        threads
+    }
+}
+
+fn begins_with_one(name: &str, beginnings: &[String]) -> bool {
+    beginnings.is_empty() || beginnings.iter().any(|beginning| name.starts_with(beginning.as_str()))
+}
+
+/// Measures what is selected.
+pub fn measure(plan: Plan, selection: &Selection, peer: Option<&Path>) -> Result<Vec<Figure>, Failure> {
+    let mut figures = Vec::new();
+    for algorithm in contender::ALGORITHMS.into_iter().filter(|name| selection.has_algorithm(name)) {
+        for threads in selection.threads() {
+            figures.extend(one(plan, selection, algorithm, threads, peer)?);
         }
+    }
+    if selection.has_algorithm(randomx::NAME) {
+        figures.extend(randomx::measure(plan, selection, peer)?);
     }
     Ok(figures)
 }
 
 fn one(
     plan: Plan,
+    selection: &Selection,
     algorithm: &'static str,
     threads: usize,
     peer: Option<&Path>,
 ) -> Result<Vec<Figure>, Failure> {
-    let mut rows = Vec::new();
-    let mut add = |contender: Box<dyn Contender>| rows.push(Row { contender, turns: Vec::new() });
-    for path in OnPath::all(algorithm) {
-        add(Box::new(path));
+    let mut rows = Rows::default();
+    for path in OnPath::all(algorithm).into_iter().filter(|path| selection.has_path(&path.name())) {
+        rows.add(path);
     }
-    add(Box::new(WholeWorker { algorithm }));
+    rows.add(WholeWorker { algorithm });
     if let Some(peer) = peer.and_then(|program| Peer::new(program, algorithm)) {
-        add(Box::new(peer));
+        rows.add(peer);
     }
-    for round in 0..plan.rounds {
-        for row in &mut rows {
-            let searched = row.contender.search(threads, plan.length)?;
-            tracing::info!(
-                "{algorithm} {} on {threads}: {:.0} hashes a CPU-second, round {round}",
-                row.contender.name(),
-                searched.per_cpu_second()
-            );
-            row.turns.push(searched);
-        }
+    rows.turns(plan, algorithm, threads)?;
+    let mut figures = rows.figures(algorithm, threads, &[]);
+    let goal = GOALS.iter().find(|(name, _)| *name == algorithm).map(|(_, goal)| *goal);
+    if let Some(worker) = rows.position(WORKER) {
+        figures.extend(rows.ratios(algorithm, threads, worker, &[], goal));
     }
-    Ok(figures(algorithm, threads, &rows))
+    Ok(figures)
 }
 
-fn figures(algorithm: &'static str, threads: usize, rows: &[Row]) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    for row in rows {
-        let case = [
-            ("algorithm", json!(algorithm)),
-            ("path", json!(row.contender.name())),
-            ("threads", json!(threads)),
-        ];
-        let samples = |of: fn(&Searched) -> f64| row.turns.iter().map(of).collect::<Vec<_>>();
-        let (by_cpu, by_clock) = (samples(Searched::per_cpu_second), samples(Searched::per_second));
-        figures.extend(Figure::higher("hashes_per_cpu_second", "1/s", &case, &by_cpu, None));
-        figures.extend(Figure::higher("hashes_per_second", "1/s", &case, &by_clock, None));
-    }
-    let worker = rows.iter().find(|row| row.contender.name() == WORKER);
-    for peer in rows.iter().filter(|row| row.contender.is_peer()) {
-        let Some(worker) = worker else { continue };
-        let turns = worker.turns.iter().zip(&peer.turns);
-        let ratios: Vec<f64> =
-            turns.map(|(own, peer)| own.per_cpu_second() / peer.per_cpu_second()).collect();
-        let case = [
-            ("algorithm", json!(algorithm)),
-            ("peer", json!(peer.contender.name())),
-            ("threads", json!(threads)),
-        ];
-        let goal = GOALS.iter().find(|(name, _)| *name == algorithm).map(|(_, goal)| *goal);
-        figures.extend(Figure::higher("ratio_to_peer", "ratio", &case, &ratios, goal));
-    }
-    figures
+/// The circumstances of a figure.
+fn case(algorithm: &str, threads: usize, extra: Extra<'_>) -> Vec<(&'static str, Value)> {
+    let always = [("algorithm", json!(algorithm)), ("threads", json!(threads))];
+    [&always, extra].concat()
 }

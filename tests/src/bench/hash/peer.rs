@@ -64,8 +64,8 @@ impl Contender for Peer {
         self.name.clone()
     }
 
-    fn is_peer(&self) -> bool {
-        true
+    fn peer(&self) -> Option<&str> {
+        Some(&self.name)
     }
 
     fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
