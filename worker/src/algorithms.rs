@@ -36,7 +36,7 @@ impl Native {
         let compiled = SOURCE_DIGESTS.iter().find(|(package, _)| *package == self.package);
         let digest = compiled.and_then(|(_, digest)| digest.parse().ok());
         Subject::NativeAlgorithm {
-            id: descriptor.id.to_owned(),
+            id: descriptor.id.to_string(),
             version: descriptor.version,
             source_sha256: digest.unwrap_or(Digest::from_bytes([0; 32])),
         }
@@ -47,7 +47,7 @@ impl Native {
 pub fn offered() -> Result<Vec<Offered>, InvalidId> {
     let describe = |native: &Native| {
         let descriptor = native.algorithm.descriptor();
-        let id = AlgorithmId::new(descriptor.id)?;
+        let id = AlgorithmId::new(&*descriptor.id)?;
         let memory_hard = descriptor.memory_bytes_per_thread >= MEMORY_HARD_FROM;
         let digest = Blob(native.subject().digest().as_bytes().to_vec());
         Ok(Offered { id, version: descriptor.version, digest, memory_hard })
@@ -80,7 +80,7 @@ mod tests {
         for Offered { id, version, memory_hard, .. } in offered {
             let is_hard = ["scrypt-1024-1-1", "randomx-v1"].contains(&id.as_str());
             assert_eq!(memory_hard, is_hard, "{id}");
-            assert_eq!(find(&id, version).map(|a| a.descriptor().id), Some(id.as_str()));
+            assert_eq!(find(&id, version).map(|a| &*a.descriptor().id), Some(id.as_str()));
             assert!(find(&id, version + 1).is_none());
         }
     }

@@ -261,7 +261,8 @@ impl Searcher {
             };
             let done = search.search(&mut range, self.chunk.budget.min(most), &target, &mut sink);
             if done == 0 {
-                return refused(format!("{} stopped within its space", algorithm.descriptor().id));
+                let reason = search.failure().unwrap_or_else(|| "it stopped within its space".to_owned());
+                return refused(format!("{}: {reason}", algorithm.descriptor().id));
             }
             let took = thread_time().saturating_sub(began);
             let wanted = CHUNK.min(Duration::from_micros(pace.rhythm.work_us.into()));

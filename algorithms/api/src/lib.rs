@@ -17,13 +17,13 @@
 pub mod conformance;
 pub mod context;
 
-use std::ops::RangeInclusive;
+use std::{borrow::Cow, ops::RangeInclusive};
 
 /// What an algorithm is called and what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// Its name: letters, digits and `-`.
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     /// Another version may give another hash for the same input.
     pub version: u32,
     /// Accepted lengths of the input, in bytes.
@@ -78,12 +78,26 @@ pub enum InvalidInput {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A loaded algorithm does not take it.
+    #[error("{what} is refused: {reason}")]
+    Refused {
+        /// `input` or `finding`.
+        what: &'static str,
+        /// In the algorithm's own words.
+        reason: String,
+    },
+    /// A loaded algorithm came to grief over it, whoever is to blame.
+    #[error("the algorithm failed: {reason}")]
+    Failed {
+        /// What it did wrong.
+        reason: String,
+    },
 }
 
 /// An algorithm. Its plain form is [`Algorithm::verify`]; what [`Search`] reports must agree with it.
 pub trait Algorithm: Send + Sync {
     /// Name, version, sizes.
-    fn descriptor(&self) -> &'static Descriptor;
+    fn descriptor(&self) -> &Descriptor;
 
     /// Does once what is the same for every position of `input`.
     fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput>;
@@ -109,6 +123,11 @@ pub trait Search: Send {
         target: &Target,
         sink: &mut dyn FnMut(Finding<'_>),
     ) -> u64;
+
+    /// Why [`Search::search`] scanned less than it was asked for and will scan no more. What is compiled in never stops short.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Positions still to be scanned: `next..end`. The caller keeps it, so a search can stop and go on anywhere.

@@ -5,6 +5,7 @@ use algorithm_api::{
     Algorithm, Descriptor, Finding, InvalidInput, Range, Search, Target,
     conformance::{KnownAnswer, Violation, check},
 };
+use std::borrow::Cow;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
@@ -34,7 +35,7 @@ struct ToySearch(Fault, u8);
 
 const POSITIONS: u64 = 1 << 32;
 static TOY: Descriptor = Descriptor {
-    id: "toy",
+    id: Cow::Borrowed("toy"),
     version: 1,
     input_len: 4..=4,
     finding_len: 8..=8,
@@ -51,7 +52,7 @@ fn hash(seed: u8, position: u64) -> [u8; 32] {
 }
 
 impl Algorithm for Toy {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &TOY
     }
 

@@ -15,12 +15,13 @@ mod words;
 use algorithm_api::{Algorithm, Descriptor, Finding, InvalidInput, Range, Search, Target};
 use header::{Header, NONCE_AT};
 use path::Checked;
+use std::borrow::Cow;
 
 pub use header::HEADER_LEN;
 pub use path::Path;
 
 static DESCRIPTOR: Descriptor = Descriptor {
-    id: "blake3",
+    id: Cow::Borrowed("blake3"),
     version: 1,
     input_len: HEADER_LEN..=HEADER_LEN,
     finding_len: 4..=4,
@@ -44,7 +45,7 @@ impl Blake3 {
 }
 
 impl Algorithm for Blake3 {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &DESCRIPTOR
     }
 
@@ -61,7 +62,7 @@ impl Algorithm for Blake3 {
 }
 
 impl Algorithm for OnPath {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &DESCRIPTOR
     }
 

@@ -62,16 +62,20 @@ pub(crate) static ALGORITHMS: &[Certifiable] = &[
 
 /// The algorithm of this id.
 pub(crate) fn find(id: &str) -> Result<&'static Certifiable, Failure> {
-    let known =
-        || ALGORITHMS.iter().map(|entry| entry.algorithm.descriptor().id).collect::<Vec<_>>().join(", ");
-    let found = ALGORITHMS.iter().find(|entry| entry.algorithm.descriptor().id == id);
+    let known = || ALGORITHMS.iter().map(Certifiable::id).collect::<Vec<_>>().join(", ");
+    let found = ALGORITHMS.iter().find(|entry| entry.id() == id);
     found.ok_or_else(|| Failure::Usage(format!("{id} is not compiled in; there are {}", known())))
 }
 
 impl Certifiable {
+    /// Its name.
+    pub(crate) fn id(&self) -> &'static str {
+        &self.algorithm.descriptor().id
+    }
+
     /// The published results.
     pub(crate) fn answers(&self) -> Result<Vec<KnownAnswer>, Failure> {
-        let algorithm = self.algorithm.descriptor().id;
+        let algorithm = self.id();
         (self.read)(self.vectors).map_err(|reason| Failure::Conformance { algorithm, reason })
     }
 
@@ -94,7 +98,7 @@ impl Certifiable {
         let descriptor = self.algorithm.descriptor();
         let source_sha256 = self.compiled_digest()?;
         Ok(Subject::NativeAlgorithm {
-            id: descriptor.id.to_owned(),
+            id: descriptor.id.to_string(),
             version: descriptor.version,
             source_sha256,
         })

@@ -41,9 +41,7 @@ struct Entry {
 /// Prints, writes or compares.
 pub(crate) fn run(command: &DigestCommand) -> Result<(), Failure> {
     let root = repository(command.repository.as_deref())?;
-    let wanted = |entry: &&Certifiable| {
-        command.algorithm.as_deref().is_none_or(|id| entry.algorithm.descriptor().id == id)
-    };
+    let wanted = |entry: &&Certifiable| command.algorithm.as_deref().is_none_or(|id| entry.id() == id);
     if let Some(id) = &command.algorithm {
         crate::algorithms::find(id)?;
     }
@@ -81,7 +79,7 @@ fn of_sources(root: &Path, entry: &Certifiable) -> Result<Entry, Failure> {
     let digest = Sources::of(root, entry.package)?.manifest.digest();
     let source_sha256 = digest.parse().map_err(Failure::Usage)?;
     let descriptor = entry.algorithm.descriptor();
-    Ok(Entry { id: descriptor.id.to_owned(), version: descriptor.version, source_sha256 })
+    Ok(Entry { id: descriptor.id.to_string(), version: descriptor.version, source_sha256 })
 }
 
 fn text(entries: &[Entry]) -> String {

@@ -12,7 +12,7 @@ const CALL: Duration = Duration::from_millis(10);
 /// Runs the known answers and the conformance kit.
 pub(crate) fn prove(entry: &Certifiable) -> Result<KnownAnswers, Failure> {
     let answers = entry.answers()?;
-    let algorithm = entry.algorithm.descriptor().id;
+    let algorithm = entry.id();
     conformance::check(entry.algorithm, &answers, entry.span)
         .map_err(|violation| Failure::Conformance { algorithm, reason: violation.to_string() })?;
     println!("{algorithm}: {} known answers and the conformance kit passed", answers.len());
@@ -22,7 +22,7 @@ pub(crate) fn prove(entry: &Certifiable) -> Result<KnownAnswers, Failure> {
 /// Searches with `threads` threads for `seconds` of processor time each.
 pub(crate) fn rate(entry: &Certifiable, threads: u16, seconds: u16) -> Result<Rate, Failure> {
     let answers = entry.answers()?;
-    let id = entry.algorithm.descriptor().id;
+    let id = entry.id();
     let failed = |reason: &str| Failure::Conformance { algorithm: id, reason: reason.to_owned() };
     let input = &answers.first().ok_or_else(|| failed("there are no known answers"))?.input;
     let time = Duration::from_secs(seconds.into());

@@ -71,7 +71,7 @@ impl Bound {
 }
 
 impl Algorithm for Bound {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &DESCRIPTOR
     }
 

@@ -40,7 +40,10 @@ use blob::{Blob, MAX_BLOB_LEN, MIN_BLOB_LEN};
 use context::SeedContext;
 use library::{Abilities, CACHE_LEN, ITEM_LEN, ITEMS, SCRATCHPAD_LEN};
 use memory::Spare;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 /// Seeds whose caches [`RandomX`] keeps for use without a context: the current one and the one before or after it.
 pub const KEPT_SEEDS: usize = 2;
@@ -49,7 +52,7 @@ pub const KEPT_SEEDS: usize = 2;
 const MACHINE_LEN: usize = 256 << 10;
 
 static DESCRIPTOR: Descriptor = Descriptor {
-    id: "randomx-v1",
+    id: Cow::Borrowed("randomx-v1"),
     version: 1,
     input_len: SEED_LEN + MIN_BLOB_LEN..=SEED_LEN + MAX_BLOB_LEN,
     finding_len: NONCE_LEN..=NONCE_LEN,
@@ -118,7 +121,7 @@ impl RandomX {
 }
 
 impl Algorithm for RandomX {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &DESCRIPTOR
     }
 

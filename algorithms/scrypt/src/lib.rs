@@ -19,6 +19,7 @@ use batch::Batch;
 use path::Checked;
 use pbkdf2::{NONCE_AT, Prepared};
 use scrypt::{Params, scrypt};
+use std::borrow::Cow;
 
 pub use path::Path;
 pub use pbkdf2::HEADER_LEN;
@@ -35,7 +36,7 @@ const POSITIONS: u64 = 1 << 32;
 /// The paths differ in their memory only.
 const fn describe(path: Path) -> Descriptor {
     Descriptor {
-        id: "scrypt-1024-1-1",
+        id: Cow::Borrowed("scrypt-1024-1-1"),
         version: 1,
         input_len: HEADER_LEN..=HEADER_LEN,
         finding_len: 4..=4,
@@ -80,8 +81,8 @@ impl Scrypt1024 {
 }
 
 impl Algorithm for Scrypt1024 {
-    fn descriptor(&self) -> &'static Descriptor {
-        Self::on_best().descriptor()
+    fn descriptor(&self) -> &Descriptor {
+        descriptor(Checked::best().path())
     }
 
     fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput> {
@@ -94,7 +95,7 @@ impl Algorithm for Scrypt1024 {
 }
 
 impl Algorithm for OnPath {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         descriptor(self.0.path())
     }
 

@@ -32,6 +32,7 @@ mod sha_ni;
 
 use algorithm_api::{Algorithm, Descriptor, InvalidInput, Search};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 pub use header::HEADER_LEN;
 use header::{Header, NONCE_AT};
@@ -40,7 +41,7 @@ pub use path::{Path, UnavailablePath};
 use search::HeaderSearch;
 
 static DESCRIPTOR: Descriptor = Descriptor {
-    id: "sha256d",
+    id: Cow::Borrowed("sha256d"),
     version: 1,
     input_len: HEADER_LEN..=HEADER_LEN,
     finding_len: 4..=4,
@@ -69,7 +70,7 @@ impl Sha256d {
 pub struct Sha256dOnPath(CheckedPath);
 
 impl Algorithm for Sha256d {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &DESCRIPTOR
     }
 
@@ -88,7 +89,7 @@ impl Algorithm for Sha256d {
 }
 
 impl Algorithm for Sha256dOnPath {
-    fn descriptor(&self) -> &'static Descriptor {
+    fn descriptor(&self) -> &Descriptor {
         &DESCRIPTOR
     }
 
