@@ -49,7 +49,7 @@ lint: ## formatting and clippy, warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
 
 parts: ## install the real components that the tests run against into .parts/
-	@$(install) cmake nats-server nats-cli btcd litecoind monerod xmrig alertmanager
+	@$(install) cmake nats-server nats-cli btcd litecoind monerod xmrig wasm32-target alertmanager
 
 deny: ## check licences, sources, duplicates and advisories (fetches the advisory database)
 	@source tests/parts/versions.env; cargo install --quiet --locked --root $(cargo_tools) cargo-deny@$$CARGO_DENY_VERSION

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("algorithms/scrypt", &["algorithms/api"]),
     ("algorithms/randomx", &["algorithms/api"]),
     ("algorithms/blake3", &["algorithms/api"]),
+    ("algorithms/component", &["algorithms/api"]),
     ("algorithms/source-digest", &[]),
     ("algorithms/certification", &[]),
     ("algorithms/certify", &["algorithms/*"]),
