@@ -2,7 +2,10 @@
 
 use super::{Plan, Selection, case, contender::OnPath, huge_pages::HugePages, race::Rows, xmrig::Xmrig};
 use crate::{
-    bench::{Figure, idle::processor_time::processors},
+    bench::{
+        Figure,
+        idle::processor_time::{of_process, processors},
+    },
     coordinator::Failure,
 };
 use algorithm_api::{
@@ -74,16 +77,22 @@ fn preparations(
     peer: Option<&Path>,
     figures: &mut Vec<Figure>,
 ) -> Result<(Arc<dyn Context>, Option<Xmrig>), Failure> {
-    let (mut own, mut others, mut last, mut xmrig) = (Vec::new(), Vec::new(), None, None);
+    let (mut own, mut others, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut last, mut xmrig) = (None, None);
     for round in 0..plan.rounds.div_ceil(2) {
         drop((last.take(), xmrig.take()));
         seeded.trim();
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), of_process(std::process::id())?);
         last = Some(prepared(seeded, Mode::Fast)?);
         own.push(begun.elapsed().as_secs_f64());
+        let cpu = of_process(std::process::id())?.saturating_sub(before);
         if let Some(program) = peer {
             let started = Xmrig::start(program, Mode::Fast, processors())?;
             others.push(started.dataset_seconds().ok_or("xmrig does not say what its data set took")?);
+            // All that it has done so far is to prepare.
+            let cpu_of_peer = started.processor_time()?;
+            tracing::info!("a data set took {cpu:.1?} of the processors, of the peer's {cpu_of_peer:.1?}");
+            ratios.push(cpu_of_peer.as_secs_f64() / cpu.as_secs_f64());
             xmrig = Some(started);
         }
         tracing::info!("data sets: {own:.2?} s, of the peer {others:.2?} s, round {round}");
@@ -99,7 +108,6 @@ fn preparations(
         let pages = pages_of_peer.map_or_else(|| "unknown".to_owned(), |share| format!("huge {share}"));
         let of_peer = case(NAME, threads, &[("path", json!("xmrig fast")), ("pages", json!(pages))]);
         figures.extend(Figure::lower("dataset_seconds", "s", &of_peer, &others));
-        let ratios: Vec<f64> = own.iter().zip(&others).map(|(own, other)| other / own).collect();
         let both = case(NAME, threads, &[("path", json!("data set")), ("peer", json!("xmrig"))]);
         figures.extend(Figure::higher("ratio_to_peer", "ratio", &both, &ratios, Some(GOAL)));
     }

@@ -8,8 +8,10 @@ use crate::{
 use algorithm_api::context::Mode;
 use nix::sys::signal::Signal;
 use std::{
+    ffi::OsStr,
     fs,
-    path::Path,
+    io::ErrorKind,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -34,6 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub(super) struct Xmrig {
     process: Process,
     mode: Mode,
+    log: PathBuf,
     _folder: RunFolder,
 }
 
@@ -47,14 +50,17 @@ impl Xmrig {
     pub(super) fn start(program: &Path, mode: Mode, threads: usize) -> Result<Self, Failure> {
         let folder = RunFolder::temporary()?;
         let program = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
+        // It writes to a terminal, to a pipe or to a file that it opens itself, but not to a file that it is given.
+        let log = folder.path().join("own.log");
         // It would read a configuration in the user's home.
         let process = Launch::new(PROGRAM, program, folder.path())
             .env("HOME", folder.path())
             .current_dir(folder.path())
             .args(ENDLESS)
+            .args([OsStr::new("--log-file"), log.as_os_str()])
             .args([LEAVE_THE_PROCESSOR, &format!("--randomx-mode={mode}"), &format!("--threads={threads}")])
             .start()?;
-        let mut started = Self { process, mode, _folder: folder };
+        let mut started = Self { process, mode, log, _folder: folder };
         started.wait(READY_DEADLINE, "search", |log| log.contains("READY threads").then_some(()))?;
         started.process.signal(Signal::SIGSTOP)?;
         Ok(started)
@@ -65,13 +71,22 @@ impl Xmrig {
         dataset_seconds(&self.log().ok()?)
     }
 
+    /// What it has used of the processors.
+    pub(super) fn processor_time(&self) -> Result<Duration, Failure> {
+        Ok(of_process(self.process.id())?)
+    }
+
     /// How much of its memory lies in reserved huge pages.
     pub(super) fn huge_pages(&self) -> Option<String> {
         huge_pages(&self.log().ok()?)
     }
 
     fn log(&self) -> Result<String, Failure> {
-        Ok(String::from_utf8_lossy(&fs::read(self.process.log())?).into_owned())
+        match fs::read(&self.log) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn wait<T>(
@@ -88,15 +103,15 @@ impl Xmrig {
             self.process.check_alive()?;
             thread::sleep(LOOK_EVERY);
         }
-        let tail = self.process.log_tail();
-        Err(format!("{PROGRAM} does not {what} within {deadline:?}; its log ends:\n{tail}").into())
+        let log = self.log()?;
+        Err(format!("{PROGRAM} does not {what} within {deadline:?}; its log:\n{log}").into())
     }
 
     /// Waits for the next word about hashes: how many, the processor time used, and when.
     fn progress(&mut self) -> Result<(u64, Duration, Instant), Failure> {
         let said = counts(&self.log()?).count();
         let hashes = self.wait(SILENCE, "say how far it is", |log| counts(log).nth(said))?;
-        Ok((hashes, of_process(self.process.id())?, Instant::now()))
+        Ok((hashes, self.processor_time()?, Instant::now()))
     }
 }
 
