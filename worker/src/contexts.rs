@@ -123,7 +123,7 @@ impl Contexts {
         }
         kept.told = true;
         let report = kept.context.report();
-        Some(Prepared { algorithm: kept.algorithm.descriptor().id, took: kept.began.elapsed(), report })
+        Some(Prepared { algorithm: kept.algorithm.descriptor().id.clone(), took: kept.began.elapsed(), report })
     }
 
     /// Gives back what no thread has asked for since [`KEPT_UNUSED`]. Returns whether there was something.
@@ -217,7 +217,7 @@ pub async fn keep_tidy(contexts: Arc<Contexts>) {
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// Of this algorithm.
-    pub algorithm: &'static str,
+    pub algorithm: std::borrow::Cow<'static, str>,
     /// Since it was begun.
     pub took: Duration,
     /// What it obtained.
