@@ -45,6 +45,8 @@ catalogue! {
     KV_STATUS = "KV_dcmf_status";
     /// The stream of [`CERTIFICATES`].
     KV_CERTIFICATES = "KV_dcmf_certificates";
+    /// The stream of [`COMPONENTS`].
+    OBJ_COMPONENTS = "OBJ_dcmf_components";
 }
 
 /// Bucket of the configuration; keys are [`bus_schemas::config::ConfigKey`].
@@ -57,6 +59,9 @@ pub const LEASES: &str = "dcmf_leases";
 pub const STATUS: &str = "dcmf_status";
 /// Bucket of the signed catalogue of certificates, under [`bus_schemas::subject::CATALOGUE_KEY`].
 pub const CERTIFICATES: &str = "dcmf_certificates";
+
+/// Bucket of the components: objects, each named by the SHA-256 of its bytes in lower-case hex.
+pub const COMPONENTS: &str = "dcmf_components";
 
 /// The durable consumer of block candidates: what `nats consumer add DCMF_FOUND --config` takes for the pool `main`.
 /// Name and filter differ from pool to pool.

@@ -5,7 +5,7 @@ use bus_schemas::{
     command::{CommandError, ErrorCode},
     subject::{COMMAND_SERVICE, command},
 };
-use nats_adapter::{Action, CommandService, Outcome, ensure, streams};
+use nats_adapter::{Action, CommandService, ObjectError, Outcome, ensure, streams};
 use std::{ffi::OsStr, process::Output};
 use system_tests::{
     folder::RunFolder,
@@ -47,6 +47,30 @@ async fn every_file_makes_the_stream_that_the_code_wants() {
     assert!(nats(&server, arguments).await.contains("found-main"));
     let bus = connect(&server).await;
     assert_eq!(ensure(&bus, 1, Action::Look).await.unwrap(), Outcome::default());
+}
+
+#[tokio::test]
+async fn an_object_that_was_put_by_hand_is_read_by_the_code_and_no_longer_one_than_is_wanted() {
+    let server = server().await;
+    let bus = connect(&server).await;
+    let bucket = streams::COMPONENTS;
+    let none = bus.object(bucket, "mine", 10).await;
+    assert_eq!(none, Err(ObjectError::NoBucket(bucket.to_owned())));
+    ensure(&bus, 1, Action::Create).await.unwrap();
+    let none = bus.object(bucket, "mine", 10).await;
+    assert_eq!(none, Err(ObjectError::NoObject { bucket: bucket.to_owned(), object: "mine".to_owned() }));
+
+    // More than one chunk.
+    let bytes: Vec<u8> = (0..300_000_u32).map(|number| number as u8).collect();
+    let file = server.folder().join("component");
+    std::fs::write(&file, &bytes).unwrap();
+    let file = file.to_str().unwrap();
+    nats(&server, ["object", "put", bucket, file, "--name", "mine", "--no-progress", "--force"]).await;
+    assert_eq!(bus.object(bucket, "mine", bytes.len()).await.as_ref(), Ok(&bytes));
+    let (object, len, most) = ("mine".to_owned(), bytes.len(), bytes.len() - 1);
+    assert_eq!(bus.object(bucket, "mine", most).await, Err(ObjectError::TooBig { object, len, most }));
+    nats(&server, ["object", "rm", "--force", bucket, "mine"]).await;
+    assert!(matches!(bus.object(bucket, "mine", 10).await, Err(ObjectError::NoObject { .. })));
 }
 
 #[tokio::test]
