@@ -19,6 +19,7 @@ pub mod algorithms;
 pub mod bus;
 pub mod certificates;
 pub mod cli;
+pub mod components;
 pub mod config;
 pub mod contexts;
 pub mod group;
