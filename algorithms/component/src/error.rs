@@ -6,8 +6,10 @@ use std::time::Duration;
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// The WebAssembly engine does not run on this machine.
-    #[error("no WebAssembly engine: {0}; run native algorithms on this host")]
+    /// The WebAssembly engine does not run here.
+    #[error(
+        "no WebAssembly engine: {0}; a systemd unit needs MemoryDenyWriteExecute=no for it; native algorithms do without"
+    )]
     Engine(String),
     /// The thread that interrupts guests cannot be started.
     #[error("the thread that interrupts components cannot be started: {0}; raise the limit of tasks")]
