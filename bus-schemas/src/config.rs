@@ -13,8 +13,10 @@ pub use source::{
 };
 
 use crate::{
+    blob::{Blob, Hash32},
     codec::{MAX_MESSAGE_LEN, message},
     id::{AlgorithmId, InvalidId, PoolId, WorkerId},
+    job::AlgorithmRef,
     policy::{self, BackupPolicy, FarmConfig, LabelPolicy, Layer, LoadPolicy, MAX_LABEL_POLICIES, Priority},
     schedule::Schedule,
     units::ShareBits,
@@ -29,6 +31,15 @@ pub const MAX_LABELS: usize = 32;
 /// Longest free text in a configuration, in bytes.
 pub const MAX_TEXT_LEN: usize = 256;
 
+/// An algorithm that is not compiled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ComponentRef {
+    /// The version that the component says of itself.
+    pub version: u32,
+    /// SHA-256 of its bytes, as `sha256sum` prints it: its name in the bucket `dcmf_components`.
+    pub sha256: Hash32,
+}
+
 /// What an operator decided about a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -37,6 +48,8 @@ pub struct PoolConfig {
     pub description: String,
     /// The algorithm that the pool runs.
     pub algorithm: AlgorithmId,
+    /// The WebAssembly component in the bucket `dcmf_components` that the algorithm is; one that is compiled in when absent.
+    pub component: Option<ComponentRef>,
     /// Where jobs come from and blocks go.
     pub source: SourceConfig,
     /// How workers divide a template.
@@ -87,6 +100,7 @@ impl Default for PoolConfig {
         Self {
             description: String::new(),
             algorithm: AlgorithmId::sha256d(),
+            component: None,
             source: SourceConfig::default(),
             mode: SearchMode::OwnBlock,
             slot_bits: 12,
@@ -116,6 +130,12 @@ message!(PoolConfig, Json, MAX_MESSAGE_LEN / 8);
 message!(FarmConfig, Json, MAX_MESSAGE_LEN / 8);
 
 impl PoolConfig {
+    /// The component as jobs name it, if the pool runs one.
+    pub fn component_algorithm(&self) -> Option<AlgorithmRef> {
+        let ComponentRef { version, sha256 } = self.component?;
+        Some(AlgorithmRef { id: self.algorithm.clone(), version, digest: Blob(sha256.0.to_vec()) })
+    }
+
     /// What it allows each worker.
     pub fn layer(&self) -> Layer<'_> {
         Layer {
@@ -386,6 +406,18 @@ mod tests {
             }
         }
         assert!(matches!(parse_strict::<PoolConfig>(b"{} x"), Err(InvalidConfig::Malformed(_))));
+    }
+
+    #[test]
+    fn a_component_is_named_by_the_digest_that_sha256sum_prints() {
+        let digest = "ab".repeat(32);
+        let json = format!(r#"{{"algorithm":"x","component":{{"version":3,"sha256":"{digest}"}}}}"#);
+        let config = parse_strict::<PoolConfig>(json.as_bytes()).unwrap();
+        let named = config.component_algorithm().unwrap();
+        assert_eq!((named.id.as_str(), named.version, named.digest), ("x", 3, Blob(vec![0xab; 32])));
+        assert_eq!(PoolConfig::default().component_algorithm(), None);
+        let short = parse_strict::<PoolConfig>(br#"{"component":{"version":3,"sha256":"abcd"}}"#);
+        assert!(matches!(short, Err(InvalidConfig::Malformed(_))), "{short:?}");
     }
 
     #[test]
