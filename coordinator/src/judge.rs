@@ -5,10 +5,15 @@ use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
-use bus_schemas::{AlgorithmId, PoolId, Target, job::Job, share::Finding};
+use bus_schemas::{
+    AlgorithmId, PoolId, Target,
+    job::{AlgorithmRef, Job},
+    share::Finding,
+};
 use coordinator_core::{
     FoundTask, Input, JudgeTask, JudgedFound, JudgedShare, PoolInput, Verdict, pool::MAX_PENDING,
 };
+use job_sources::embedded::Proof;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,7 +23,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-use crate::metrics::Metrics;
+use crate::{components::Components, metrics::Metrics};
 
 /// Most shares that one thread takes at a time.
 pub const JUDGE_BATCH: usize = 512;
@@ -28,6 +33,11 @@ pub const MAX_JUDGE_BATCHES: usize = MAX_PENDING;
 
 static RANDOM_X: RandomX = RandomX::new();
 static ALGORITHMS: [&(dyn Algorithm + 'static); 4] = [&Sha256d, &Scrypt1024, &Blake3, &RANDOM_X];
+
+/// Those that are compiled in.
+pub(crate) fn natives() -> &'static [&'static dyn Algorithm] {
+    &ALGORITHMS
+}
 
 /// The algorithm with this name, if shares of it can be judged here.
 pub fn algorithm(id: &AlgorithmId) -> Option<&'static dyn Algorithm> {
@@ -48,24 +58,35 @@ struct Root {
 /// the hash of a SHA-256d header, so the latest roots are remembered.
 pub struct Judge {
     roots: Vec<Option<Root>>,
+    components: Option<Arc<Components>>,
 }
 
 impl Default for Judge {
     fn default() -> Self {
-        Self { roots: std::iter::repeat_with(|| None).take(ROOTS).collect() }
+        Self { roots: std::iter::repeat_with(|| None).take(ROOTS).collect(), components: None }
     }
 }
 
 impl Judge {
+    /// Judges by these components too.
+    pub(crate) fn with(components: Arc<Components>) -> Self {
+        Self { components: Some(components), ..Self::default() }
+    }
+
+    /// What shares of a job are judged by.
+    fn proof(&self, wanted: &AlgorithmRef) -> Option<Proof> {
+        if wanted.digest.0.is_empty() {
+            let version = |a: &&dyn Algorithm| a.descriptor().version == wanted.version;
+            return algorithm(&wanted.id).filter(version).map(Proof::Native);
+        }
+        self.components.as_ref()?.loaded(wanted).map(Proof::Loaded)
+    }
+
     /// Rebuilds the header that a finding claims and judges it against `target`.
     pub fn judge(&mut self, job: &Arc<Job>, slot: u16, finding: &Finding, target: Target) -> Verdict {
         let root = self.root(job, slot, finding.roll());
         let Some(input) = job.work.input_over(&root, finding) else { return Verdict::Low };
-        let version = job.algorithm.version;
-        let Some(algorithm) = algorithm(&job.algorithm.id).filter(|a| a.descriptor().version == version)
-        else {
-            return Verdict::UnknownAlgorithm;
-        };
+        let Some(algorithm) = self.proof(&job.algorithm) else { return Verdict::UnknownAlgorithm };
         match algorithm.verify(input.as_ref(), &finding.nonce().to_le_bytes()) {
             Ok(hash) if target.is_met_by(&hash) => Verdict::Meets {
                 block_hash: job.work.block_hash_over(&root, finding).unwrap_or_default(),
@@ -113,20 +134,23 @@ impl Judges {
         threads: usize,
         inputs: &mpsc::Sender<Input>,
         metrics: &Arc<Metrics>,
+        components: &Arc<Components>,
     ) -> std::io::Result<Self> {
         let (shares, queue) = sync_channel(MAX_JUDGE_BATCHES);
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..threads {
             let (queue, inputs, metrics) = (queue.clone(), inputs.clone(), metrics.clone());
+            let judge = Judge::with(components.clone());
             std::thread::Builder::new()
                 .name(format!("judge-{n}"))
-                .spawn(move || work(&queue, &inputs, &metrics))?;
+                .spawn(move || work(judge, &queue, &inputs, &metrics))?;
         }
         let (found, queue) = sync_channel(MAX_JUDGE_BATCHES);
         let (queue, inputs, metrics) = (Mutex::new(queue), inputs.clone(), metrics.clone());
+        let judge = Judge::with(components.clone());
         std::thread::Builder::new()
             .name("judge-found".to_owned())
-            .spawn(move || work(&queue, &inputs, &metrics))?;
+            .spawn(move || work(judge, &queue, &inputs, &metrics))?;
         Ok(Self { shares, found })
     }
 
@@ -150,8 +174,7 @@ fn send(queue: &SyncSender<Batch>, batch: Batch) -> Result<(), Overloaded> {
     })
 }
 
-fn work(queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &Metrics) {
-    let mut judge = Judge::default();
+fn work(mut judge: Judge, queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &Metrics) {
     loop {
         let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(batch) = batch else { return };

@@ -11,6 +11,7 @@
 
 mod chain_log;
 mod commands;
+mod components;
 mod configuration;
 mod host;
 mod http;

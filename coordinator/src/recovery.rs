@@ -1,5 +1,6 @@
 //! What JetStream holds of a pool.
 
+use crate::components::ComponentError;
 use bus_schemas::{
     Message, PoolId,
     block::BlockRecord,
@@ -33,6 +34,8 @@ pub(crate) enum RecoveryError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Bucket(#[from] KvError),
+    #[error(transparent)]
+    Component(#[from] ComponentError),
     #[error(
         "the ledger's last record cannot be read: {0}; nothing is credited before a person has looked at it"
     )]

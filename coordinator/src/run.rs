@@ -2,6 +2,7 @@
 
 use crate::{
     commands::{self, COMMANDS, MAX_CALLS, Snapshot},
+    components::Components,
     configuration,
     host::HostConfig,
     http,
@@ -9,7 +10,7 @@ use crate::{
     lease::{self, LEASE_BACKLOG, LeaseRequest},
     metrics::Metrics,
     pool::{Context, OwnedPool},
-    recovery::{self, Positions},
+    recovery::{self, Positions, RecoveryError},
     throttles,
 };
 use bus_schemas::{
@@ -122,13 +123,14 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
         let addr = http::serve(address, metrics.handle(), ready, &mut tasks).await.map_err(start)?;
         tracing::info!(%addr, "http listens");
     }
-    let judges = Judges::start(config.judge_threads, &inputs, &metrics)
+    let components = Arc::<Components>::default();
+    let judges = Judges::start(config.judge_threads, &inputs, &metrics, &components)
         .map_err(|source| RunError::Start { what: "judging threads", source })?;
     configuration::watch(&bus, inputs.clone(), &mut tasks).await?;
     throttles::watch(&bus, inputs.clone(), &mut tasks).await?;
     let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &COMMANDS).await?;
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
-    let mut shell = Shell::new(&config, bus, metrics, judges, inputs);
+    let mut shell = Shell::new(&config, bus, metrics, judges, components, inputs);
     tracing::info!(id = %config.id, farm = config.farm, "coordinator runs");
 
     tokio::pin!(shutdown);
@@ -211,6 +213,7 @@ struct Shell {
     inputs: mpsc::Sender<Input>,
     config: Arc<HostConfig>,
     credentials: Arc<BTreeMap<String, job_sources::Credentials>>,
+    components: Arc<Components>,
     leases: BTreeMap<PoolId, mpsc::Sender<LeaseRequest>>,
     pools: BTreeMap<PoolId, OwnedPool>,
     /// Where writers go on, from a recovery until the pool is started.
@@ -228,6 +231,7 @@ impl Shell {
         bus: Bus,
         metrics: Arc<Metrics>,
         judges: Judges,
+        components: Arc<Components>,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         let (events, event_queue) = mpsc::channel(EVENT_BACKLOG);
@@ -244,6 +248,7 @@ impl Shell {
             judges,
             inputs,
             credentials: Arc::new(config.credentials.clone()),
+            components,
             config: Arc::new(config.clone()),
             leases: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -343,6 +348,7 @@ impl Shell {
             inputs: self.inputs.clone(),
             metrics: self.metrics.clone(),
             credentials: self.credentials.clone(),
+            components: self.components.clone(),
         }
     }
 
@@ -360,8 +366,15 @@ impl Shell {
 
     fn recover(&mut self, pool: PoolId, epoch: u64) {
         let (bus, inputs, positions) = (self.bus.clone(), self.inputs.clone(), self.positions.clone());
+        let components = self.components.clone();
         self.background.spawn(async move {
-            let read = tokio::time::timeout(RECOVERY_DEADLINE, recovery::read(&bus, &pool)).await;
+            let whole = async {
+                let found = recovery::read(&bus, &pool).await?;
+                components.obtain_for(&bus, &found.recovered.jobs).await?;
+                Ok(found)
+            };
+            let read: Result<Result<_, RecoveryError>, _> =
+                tokio::time::timeout(RECOVERY_DEADLINE, whole).await;
             let input = match read {
                 Ok(Ok(found)) => {
                     let mut positions = positions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

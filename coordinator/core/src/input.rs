@@ -2,10 +2,10 @@
 
 use crate::time::MonoMs;
 use bus_schemas::{
-    AlgorithmId, Blob, Hash32, JobId, PoolId, Target, TimestampMs, WorkerId,
+    Blob, Hash32, JobId, PoolId, Target, TimestampMs, WorkerId,
     block::BlockState,
     heartbeat::Heartbeat,
-    job::{Job, WorkUnit},
+    job::{AlgorithmRef, Job, WorkUnit},
     ledger::LedgerRecord,
     member::{JoinRequest, Leave, Member},
     share::Share,
@@ -102,8 +102,8 @@ pub struct Recovered {
 /// What a job source offers to be searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    /// The algorithm and its version.
-    pub algorithm: (AlgorithmId, u32),
+    /// The algorithm, as jobs are to name it.
+    pub algorithm: AlgorithmRef,
     /// What to search.
     pub work: WorkUnit,
     /// What a block must meet.

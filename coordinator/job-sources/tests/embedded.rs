@@ -13,7 +13,7 @@ use job_sources::{
     Assembly, BoxFuture, FoundBlock, HeaderAssembly, JobSource, Proposal, Solution, SubmitOutcome, Template,
     assembly::NO_EXTRANONCE,
     embedded::{
-        Appended, Chain, ChainLog, EmbeddedSource, LogError, MAX_FUTURE_S, Params, Record, Rejection,
+        Appended, Chain, ChainLog, EmbeddedSource, LogError, MAX_FUTURE_S, Params, Proof, Record, Rejection,
         ReplayError,
     },
 };
@@ -29,7 +29,7 @@ fn easy() -> Params {
 }
 
 fn params(algorithm: &'static dyn Algorithm, initial_bits: u32) -> Params {
-    Params { algorithm, config: Config { initial_bits, ..Config::default() } }
+    Params { algorithm: Proof::Native(algorithm), config: Config { initial_bits, ..Config::default() } }
 }
 
 fn at(seconds: u32) -> TimestampMs {
@@ -241,7 +241,7 @@ fn a_log_of_other_parameters_or_with_a_gap_is_refused() {
 #[test]
 fn a_log_that_forgot_its_oldest_blocks_leads_to_the_same_tip_and_the_same_next_block() {
     let config = Config { initial_bits: EASY_BITS, retarget_interval: 4, ..Config::default() };
-    let params = || Params { algorithm: &Sha256d, config: config.clone() };
+    let params = || Params { algorithm: Proof::Native(&Sha256d), config: config.clone() };
     let mut chain = Chain::genesis(params()).unwrap();
     // Blocks come too fast, so the difficulty rises from retarget to retarget.
     let records: Vec<_> = (0..40).map(|n| extend(&mut chain, START_S + n)).collect();

@@ -9,7 +9,7 @@ mod requests;
 mod source;
 mod writer;
 
-use crate::{judge::Overloaded, metrics::Metrics, recovery::Positions};
+use crate::{components::Components, judge::Overloaded, metrics::Metrics, recovery::Positions};
 use bus_schemas::{PoolId, config::PoolConfig, ledger::LedgerRecord};
 use coordinator_core::{BlockDuty, Input, LeaseInput, PoolEffect, PoolInput};
 use job_sources::Credentials;
@@ -40,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) credentials: Arc<BTreeMap<String, Credentials>>,
+    pub(crate) components: Arc<Components>,
 }
 
 impl Context {

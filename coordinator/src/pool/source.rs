@@ -1,15 +1,16 @@
 //! The job source of a pool.
 
 use super::Context;
-use crate::{chain_log::StreamLog, judge::algorithm};
+use crate::{chain_log::StreamLog, components::ComponentError, judge};
 use bus_schemas::{
     Blob,
     config::{NodeEndpoint, PoolConfig, SourceConfig},
+    job::AlgorithmRef,
 };
 use coordinator_core::{PoolInput, Template};
 use job_sources::{
     JobSource, Limits, NodeAddress, Proposal, SourceError,
-    embedded::{EmbeddedSource, Params},
+    embedded::{EmbeddedSource, Params, Proof},
     gbt::GbtSource,
     monero::MoneroSource,
 };
@@ -32,6 +33,8 @@ enum Trouble {
     Algorithm(bus_schemas::AlgorithmId),
     #[error("the node's credentials {0:?} are not in the coordinator's host file")]
     Credentials(String),
+    #[error(transparent)]
+    Component(#[from] ComponentError),
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("the proposed block would be refused: {0}")]
@@ -56,9 +59,9 @@ pub(crate) async fn run(
 
 /// Ends only when nobody listens.
 async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<Current>) {
-    let source = loop {
+    let (algorithm, source) = loop {
         match open(context, config).await {
-            Ok(source) => break source,
+            Ok(opened) => break opened,
             Err(trouble) => {
                 if !pause(context, &trouble).await {
                     return;
@@ -77,7 +80,7 @@ async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<
             continue;
         };
         let offered = match answer {
-            Ok(template) => offer(&*source, &template, config).await.map(|offered| (offered, template)),
+            Ok(template) => offer(&*source, &template, &algorithm).await.map(|offered| (offered, template)),
             Err(error) => Err(error.into()),
         };
         let goes_on = match offered {
@@ -110,10 +113,8 @@ async fn pause(context: &Context, trouble: &Trouble) -> bool {
 async fn offer(
     source: &dyn JobSource,
     template: &job_sources::Template,
-    config: &PoolConfig,
+    algorithm: &AlgorithmRef,
 ) -> Result<Option<Template>, Trouble> {
-    let algorithm =
-        algorithm(&config.algorithm).ok_or_else(|| Trouble::Algorithm(config.algorithm.clone()))?;
     if template.proposals {
         match source.propose(template).await? {
             Proposal::Valid | Proposal::Unsupported => {}
@@ -123,7 +124,7 @@ async fn offer(
     }
     let assembly = template.assembly.to_bytes().map_err(SourceError::from)?;
     Ok(Some(Template {
-        algorithm: (config.algorithm.clone(), algorithm.descriptor().version),
+        algorithm: algorithm.clone(),
         work: template.assembly.work(),
         network_target: template.network_target,
         height: template.assembly.height(),
@@ -131,23 +132,36 @@ async fn offer(
     }))
 }
 
-async fn open(context: &Context, config: &PoolConfig) -> Result<Arc<dyn JobSource>, Trouble> {
-    let algorithm =
-        algorithm(&config.algorithm).ok_or_else(|| Trouble::Algorithm(config.algorithm.clone()))?;
-    match &config.source {
+/// What a pool runs, as jobs name it, and the proof of work by which its shares are judged.
+async fn algorithm(context: &Context, config: &PoolConfig) -> Result<(AlgorithmRef, Proof), Trouble> {
+    if let Some(wanted) = config.component_algorithm() {
+        let component = context.components.obtain(&context.bus, &wanted).await?;
+        return Ok((wanted, Proof::Loaded(component)));
+    }
+    let id = config.algorithm.clone();
+    let native = judge::algorithm(&id).ok_or_else(|| Trouble::Algorithm(id.clone()))?;
+    let version = native.descriptor().version;
+    Ok((AlgorithmRef { id, version, digest: Blob::default() }, Proof::Native(native)))
+}
+
+/// The source, and how its jobs name their algorithm.
+async fn open(context: &Context, config: &PoolConfig) -> Result<(AlgorithmRef, Arc<dyn JobSource>), Trouble> {
+    let (wanted, algorithm) = algorithm(context, config).await?;
+    let source: Arc<dyn JobSource> = match &config.source {
         SourceConfig::Embedded(chain) => {
             let log = StreamLog::new(context.bus.clone(), context.pool.clone());
-            Ok(Arc::new(EmbeddedSource::open(Params { algorithm, config: chain.clone() }, log).await?))
+            Arc::new(EmbeddedSource::open(Params { algorithm, config: chain.clone() }, log).await?)
         }
         SourceConfig::GetBlockTemplate(nodes) => {
             let addresses = addresses(context, &nodes.nodes)?;
-            Ok(Arc::new(GbtSource::new(nodes, addresses, Limits::default())?))
+            Arc::new(GbtSource::new(nodes, addresses, Limits::default())?)
         }
         SourceConfig::Monero(nodes) => {
             let addresses = addresses(context, &nodes.nodes)?;
-            Ok(Arc::new(MoneroSource::new(nodes, addresses, Limits::default())?))
+            Arc::new(MoneroSource::new(nodes, addresses, Limits::default())?)
         }
-    }
+    };
+    Ok((wanted, source))
 }
 
 /// The nodes with what lies about them in the host's file.

@@ -7,7 +7,7 @@ use crate::{
 use bus_schemas::{
     JobId, PoolId, TimestampMs,
     config::PoolConfig,
-    job::{AlgorithmRef, Job},
+    job::Job,
     share::{CryptoNoteFinding, Finding, HeaderFinding},
 };
 use std::{
@@ -165,14 +165,13 @@ impl Jobs {
         if !clean && !due && !crowded && !self.renew {
             return None;
         }
-        let (algorithm, version) = template.algorithm.clone();
         let mut job = Job {
             id: JobId::new("0").ok()?,
             pool: pool.clone(),
             sequence: self.sequence + 1,
             epoch,
             farm,
-            algorithm: AlgorithmRef { id: algorithm, version, digest: bus_schemas::Blob::default() },
+            algorithm: template.algorithm.clone(),
             mode: config.mode,
             slot_bits: config.slot_bits,
             work: template.work.clone(),

@@ -157,7 +157,8 @@ impl Pool {
 
     /// Another configuration is in force; `true` when the job source is another one.
     pub(crate) fn configure(&mut self, config: PoolConfig, world: World<'_>, now: Now) -> bool {
-        let other_source = config.source != self.config.source || config.algorithm != self.config.algorithm;
+        let of = |config: &PoolConfig| (config.source.clone(), config.algorithm.clone(), config.component);
+        let other_source = of(&config) != of(&self.config);
         if other_source {
             self.jobs.drop_template();
         }

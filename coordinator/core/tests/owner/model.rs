@@ -7,7 +7,7 @@ use bus_schemas::{
     config::ConfigKey,
     event::EventData,
     heartbeat::Heartbeat,
-    job::{Job, WorkUnit},
+    job::{AlgorithmRef, Job, WorkUnit},
     ledger::LedgerRecord,
     member::{Capability, JoinRequest, Leave, Member, Standing},
     policy::Priority,
@@ -49,7 +49,7 @@ pub fn template(prev: u8, bits: u32, height: u64) -> Box<Template> {
         max_time: 1_010,
     };
     Box::new(Template {
-        algorithm: (AlgorithmId::sha256d(), 1),
+        algorithm: AlgorithmRef { id: AlgorithmId::sha256d(), version: 1, digest: Blob::default() },
         work: WorkUnit::Header(work),
         network_target: Target::from_compact(bits).unwrap(),
         height,

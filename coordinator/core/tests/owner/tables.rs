@@ -280,6 +280,10 @@ fn a_pool_without_room_or_algorithm_refuses_a_join_with_its_code() {
     assert_eq!(farm.join(3, "s3"), Err(ErrorCode::PoolFull));
     let mut farm = Farm::new(r#"{"algorithm":"another"}"#);
     assert_eq!(farm.join(1, "s1"), Err(ErrorCode::AlgorithmNotOffered));
+    let component =
+        format!(r#"{{"algorithm":"another","component":{{"version":1,"sha256":"{}"}}}}"#, "ab".repeat(32));
+    let mut farm = Farm::new(&component);
+    farm.join(1, "s1").unwrap();
 }
 
 /// A nonce whose hash meets the easy network target.

@@ -8,5 +8,5 @@ mod rules;
 mod source;
 
 pub use chain::{Chain, MAX_BLOCK_LEN, Record, Rejection, ReplayError};
-pub use rules::{MAX_FUTURE_S, MEDIAN_SPAN, Params, VERSION, VERSION_MASK};
+pub use rules::{MAX_FUTURE_S, MEDIAN_SPAN, Params, Proof, VERSION, VERSION_MASK};
 pub use source::{Appended, ChainLog, EmbeddedSource, LogError};

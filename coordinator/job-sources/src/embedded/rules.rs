@@ -4,7 +4,7 @@
 use algorithm_api::Algorithm;
 use bus_schemas::{config::EmbeddedSource, units::Target, work::sha256d};
 use ruint::aliases::{U256, U320};
-use std::fmt;
+use std::{fmt, ops::Deref, sync::Arc};
 
 /// Blocks whose median time a new block must be later than.
 pub const MEDIAN_SPAN: usize = 11;
@@ -17,11 +17,31 @@ pub const VERSION_MASK: u32 = 0x1fff_e000;
 /// Most that one retarget makes a block easier or harder.
 const MAX_STEP: u64 = 4;
 
+/// A proof of work.
+#[derive(Clone)]
+pub enum Proof {
+    /// Compiled in.
+    Native(&'static dyn Algorithm),
+    /// Loaded while the program runs.
+    Loaded(Arc<dyn Algorithm>),
+}
+
+impl Deref for Proof {
+    type Target = dyn Algorithm;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Native(algorithm) => *algorithm,
+            Self::Loaded(algorithm) => &**algorithm,
+        }
+    }
+}
+
 /// What makes a chain; another value anywhere is another chain with another genesis.
 #[derive(Clone)]
 pub struct Params {
     /// Proof of work.
-    pub algorithm: &'static dyn Algorithm,
+    pub algorithm: Proof,
     /// Spacing, first and easiest target, retarget interval, reward, payout, genesis time.
     pub config: EmbeddedSource,
 }
@@ -93,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn params() -> Params {
-        Params { algorithm: &Sha256d, config: EmbeddedSource::default() }
+        Params { algorithm: Proof::Native(&Sha256d), config: EmbeddedSource::default() }
     }
 
     const EASIEST: Target = Target::MAX;
@@ -143,7 +163,7 @@ mod tests {
         assert_ne!(base, other(&|c| c.reward += 1));
         assert_ne!(base, other(&|c| c.payout_script.0.push(0x51)));
         assert_ne!(base, other(&|c| c.genesis_time += 1));
-        let scrypt = Params { algorithm: &algorithm_scrypt::Scrypt1024, ..params() };
+        let scrypt = Params { algorithm: Proof::Native(&algorithm_scrypt::Scrypt1024), ..params() };
         assert_ne!(base, scrypt.genesis().hash);
         assert_eq!(base, params().genesis().hash);
     }

@@ -129,7 +129,9 @@ impl Members {
         terms: Terms<'_>,
         now: Now,
     ) -> Result<Changes, CommandError> {
-        if !request.capability.algorithms.contains(&terms.config.algorithm) {
+        // Who does not have a component yet can fetch it; whether it may run there, its host says.
+        let offers = request.capability.algorithms.contains(&terms.config.algorithm);
+        if !offers && terms.config.component.is_none() {
             let text = format!(
                 "worker {worker} does not offer {}, the algorithm of pool {}",
                 terms.config.algorithm, terms.pool
