@@ -5,9 +5,9 @@ use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
-use bus_schemas::{AlgorithmId, Blob, id::InvalidId};
+use bus_schemas::{AlgorithmId, Blob, TimestampMs, id::InvalidId};
 use certification::{Digest, Subject};
-use worker_core::Offered;
+use worker_core::{Clearance, Offered};
 
 static RANDOM_X: RandomX = RandomX::new();
 
@@ -27,7 +27,7 @@ static NATIVE: [Native; 4] = [
 ];
 
 /// From so much working memory of a thread on, in bytes, an algorithm lives in the caches that other programs need.
-const MEMORY_HARD_FROM: u64 = 64 * 1024;
+pub(crate) const MEMORY_HARD_FROM: u64 = 64 * 1024;
 
 impl Native {
     /// What its certificate is about. A crate that `build.rs` does not name has a digest that nobody certifies.
@@ -58,6 +58,17 @@ pub fn offered() -> Result<Vec<Offered>, InvalidId> {
 /// What the certificates of all of them are about.
 pub fn subjects() -> Vec<Subject> {
     NATIVE.iter().map(Native::subject).collect()
+}
+
+/// Those that `clearances` permit at `now`.
+pub fn permitted(clearances: &[Clearance], now: TimestampMs) -> Vec<&'static dyn Algorithm> {
+    let is_permitted = |native: &&Native| {
+        let subject = native.subject();
+        let digest = subject.digest();
+        let of = |c: &&Clearance| c.digest.0 == digest.as_bytes();
+        clearances.iter().find(of).is_some_and(|c| c.verdict.as_ref().is_ok_and(|until| now < *until))
+    };
+    NATIVE.iter().filter(is_permitted).map(|native| native.algorithm).collect()
 }
 
 /// The algorithm of this id and version.

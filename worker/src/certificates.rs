@@ -11,7 +11,13 @@ pub use guard::{Denial, Guard, MAX_SUBJECTS, STATE_UNUSABLE};
 pub use kept::{Kept, KeptError, MAX_KEPT_LEN, default_folder, file_in};
 pub use program::{PROGRAM, ProgramUnreadable, of_executable, of_running};
 
-use crate::{algorithms, bus::wall, config::Config};
+use crate::{
+    algorithms,
+    bus::wall,
+    components::{self, Permitted},
+    config::Config,
+};
+use algorithm_component::Wanted;
 use bus_schemas::subject::CATALOGUE_KEY;
 use bytes::Bytes;
 use certification::{Permit, Refusal, Subject, UnixSeconds};
@@ -29,7 +35,7 @@ pub const RECHECK: Duration = Duration::from_secs(30);
 
 /// Every code with which an algorithm or a catalogue is refused.
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    let own = clearance::CODES.into_iter().chain(Denial::OWN_CODES);
+    let own = clearance::CODES.into_iter().chain(Denial::OWN_CODES).chain(components::CODES);
     Refusal::CODES.into_iter().chain(own.filter(|code| !Refusal::CODES.contains(code)))
 }
 
@@ -70,6 +76,18 @@ impl Certificates {
     /// certificates; [`Certificates::watch`] lets the core know both.
     pub fn may_run(&self, subject: &Subject) -> Result<Permit, Denial> {
         self.guard.lock().map_err(|_| Denial::NotJudged)?.judge(subject, now())
+    }
+
+    /// The same question for components, from any thread.
+    pub fn permitted(&self) -> Permitted {
+        let guard = Arc::clone(&self.guard);
+        Arc::new(move |wanted: &Wanted| {
+            let judged = match guard.lock() {
+                Ok(guard) => guard.judge(&components::subject(wanted), now()),
+                Err(_) => Err(Denial::NotJudged),
+            };
+            judged.map(drop).map_err(Into::into)
+        })
     }
 
     /// From now on `subject` is judged together with what is compiled in, and the core has a clearance of it.

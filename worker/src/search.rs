@@ -2,6 +2,7 @@
 
 use crate::{
     algorithms,
+    components::Loaded,
     contexts::Contexts,
     idle_class,
     pace::{self, SharedPace},
@@ -61,6 +62,7 @@ pub struct SearchPool {
     ids: ThreadIds,
     settle: Settle,
     contexts: Arc<Contexts>,
+    loaded: Loaded,
 }
 
 impl fmt::Debug for SearchPool {
@@ -98,7 +100,15 @@ impl SearchPool {
     /// No threads yet; what they find and finish goes to `results`.
     pub fn new(results: mpsc::Sender<Input>, settle: Settle, contexts: Arc<Contexts>) -> Self {
         let (pace, ids) = (SharedPace::default(), ThreadIds::default());
-        Self { threads: Vec::new(), results, pace, ids, settle, contexts }
+        let loaded: Loaded = Arc::new(|_| None);
+        Self { threads: Vec::new(), results, pace, ids, settle, contexts, loaded }
+    }
+
+    /// Threads that are started from now on search with loaded components too.
+    #[must_use]
+    pub fn with_components(mut self, loaded: Loaded) -> Self {
+        self.loaded = loaded;
+        self
     }
 
     /// Sets the pace of all threads, from their next chunk on. Who rests longer than the new one asks wakes.
@@ -143,6 +153,7 @@ impl SearchPool {
             priority: Priority::Idle,
             worked: Duration::ZERO,
             contexts: Arc::clone(&self.contexts),
+            loaded: Arc::clone(&self.loaded),
         };
         let index = u16::try_from(self.threads.len()).unwrap_or(u16::MAX);
         let (settle, ids) = (Arc::clone(&self.settle), Arc::clone(&self.ids));
@@ -213,6 +224,7 @@ struct Searcher {
     /// Processor time since the last rest.
     worked: Duration,
     contexts: Arc<Contexts>,
+    loaded: Loaded,
 }
 
 impl Searcher {
@@ -239,7 +251,7 @@ impl Searcher {
         let (thread, number) = (order.thread, order.order);
         let refused = |reason: String| Some(Input::SearchRefused { thread, order: number, reason });
         let nonces = order.unit.nonces;
-        let (algorithm, mut search) = match self.prepare(order) {
+        let mut search = match self.prepare(order) {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Some(Input::UnitEnded { thread, order: number, next: nonces.start }),
             Err(reason) => return refused(reason),
@@ -262,7 +274,7 @@ impl Searcher {
             let done = search.search(&mut range, self.chunk.budget.min(most), &target, &mut sink);
             if done == 0 {
                 let reason = search.failure().unwrap_or_else(|| "it stopped within its space".to_owned());
-                return refused(format!("{}: {reason}", algorithm.descriptor().id));
+                return refused(format!("{}: {reason}", order.assignment.job.algorithm.id));
             }
             let took = thread_time().saturating_sub(began);
             let wanted = CHUNK.min(Duration::from_micros(pace.rhythm.work_us.into()));
@@ -287,15 +299,19 @@ impl Searcher {
 
     /// The search of an order's input, its context made ready first if it needs one. `None` when the order was stopped
     /// before that.
-    fn prepare(&mut self, order: &SearchOrder) -> Result<Option<Prepared>, String> {
+    fn prepare(&mut self, order: &SearchOrder) -> Result<Option<Box<dyn Search>>, String> {
         let job = &order.assignment.job;
         let (id, version) = (&job.algorithm.id, job.algorithm.version);
-        let algorithm =
-            algorithms::find(id, version).ok_or_else(|| format!("{id} version {version} is not here"))?;
-        let (roll, version) = order.unit.roll(&job.work);
+        let (roll, rolled) = order.unit.roll(&job.work);
         let root = job.work.root(job.extranonce(order.assignment.slot, roll));
-        let input = job.work.input_over(&root, &job.work.finding(roll, version, 0));
+        let input = job.work.input_over(&root, &job.work.finding(roll, rolled, 0));
         let input = input.ok_or("the job's work cannot be searched; this is a defect of the program")?;
+        let Some(algorithm) = algorithms::find(id, version) else {
+            let component = (self.loaded)(&job.algorithm);
+            let component = component.ok_or_else(|| format!("{id} version {version} is not here"))?;
+            self.contexts.clear();
+            return component.prepare(input.as_ref()).map(Some).map_err(|error| error.to_string());
+        };
         let search = match (algorithm.seeded(), job.work.seeds()) {
             (None, None) => {
                 self.contexts.clear();
@@ -310,7 +326,7 @@ impl Searcher {
             (Some(_), None) => return Err(format!("{id} needs a seed and the job has none")),
             (None, Some(_)) => return Err(format!("{id} searches no work of this kind")),
         };
-        search.map(|search| Some((algorithm, search))).map_err(|error| error.to_string())
+        search.map(Some).map_err(|error| error.to_string())
     }
 
     /// Works on a context with the other threads until it is ready; `None` when the order was stopped before.
@@ -350,8 +366,6 @@ impl Searcher {
 fn thread_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
-
-type Prepared = (&'static dyn Algorithm, Box<dyn Search>);
 
 /// Positions of which a quarter of [`FINDINGS_PER_CHUNK`] meet the target, at least.
 fn most_positions(target: &Target) -> u64 {

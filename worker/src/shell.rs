@@ -4,6 +4,7 @@ use crate::{
     algorithms,
     bus::{self, Address, Outgoing},
     certificates::{self, Certificates, Guard, ProgramUnreadable},
+    components::{self, Components},
     config::{Config, ProbeConfig},
     contexts::{self, Contexts},
     host, http,
@@ -13,6 +14,7 @@ use crate::{
     surroundings::{SignalFailed, Surroundings},
     veto,
 };
+use algorithm_component::Limits;
 use bus_schemas::{SessionId, WorkerId, id::InvalidId, subject::filter};
 use nats_adapter::{Bus, BusOptions, ConnectError, Link, LinkState};
 use std::{
@@ -162,6 +164,7 @@ struct Shell {
     bus: Bus,
     address: Address,
     certificates: Certificates,
+    components: Arc<Components>,
     search: SearchPool,
     surroundings: Surroundings,
     /// Work and rest in microseconds as the host's own file wants them.
@@ -218,17 +221,20 @@ impl Shell {
         let (found, results) = mpsc::channel(RESULT_LIMIT);
         let (outgoing, queue) = mpsc::channel(bus::OUTGOING_LIMIT);
         let contexts = Arc::new(Contexts::new(config.max_memory_mib));
-        let search = SearchPool::new(found, surroundings.settle(), Arc::clone(&contexts));
+        let certificates = Certificates::new(guard, inputs.clone());
+        let components = Arc::new(Components::new(bus.clone(), Limits::default(), certificates.permitted()));
+        let search = SearchPool::new(found, surroundings.settle(), Arc::clone(&contexts))
+            .with_components(components.loader());
         let mut tasks = JoinSet::new();
         tasks.spawn(contexts::keep_tidy(contexts));
         surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
-        let certificates = Certificates::new(guard, inputs.clone());
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
             core,
             bus,
             address,
             certificates,
+            components,
             search,
             surroundings,
             rhythm,
@@ -296,6 +302,9 @@ impl Shell {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.measure_stop(&input);
+            if let Input::Clearances(clearances) = &input {
+                self.components.offer_kernels(algorithms::permitted(clearances, bus::wall()));
+            }
             self.core.handle(input, self.now());
             while let Some(effect) = self.core.next_effect() {
                 if matches!(effect, Effect::Exit) {
@@ -370,6 +379,11 @@ impl Shell {
                 let (bus, address) = (self.bus.clone(), self.address.clone());
                 let (certificates, inputs) = (self.certificates.clone(), self.inputs.clone());
                 self.tasks.spawn(bus::read(bus, address, certificates, inputs));
+            }
+            Effect::ObtainAlgorithm(algorithm) => {
+                let (components, certificates) = (Arc::clone(&self.components), self.certificates.clone());
+                let inputs = self.inputs.clone();
+                self.tasks.spawn(components::answer(components, certificates, algorithm, inputs));
             }
             Effect::Notice(notice) => {
                 self.metrics.count(&notice);

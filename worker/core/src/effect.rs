@@ -5,7 +5,7 @@ use bus_schemas::{
     ShareBits, Target,
     event::Event,
     heartbeat::Heartbeat,
-    job::Job,
+    job::{AlgorithmRef, Job},
     member::{JoinRequest, Leave},
     policy::Priority,
     share::Share,
@@ -20,6 +20,9 @@ pub enum Effect {
     /// Read configuration, role and job by direct get; answered by [`crate::Input::ConfigurationRead`] or
     /// [`crate::Input::ReadFailed`].
     ReadConfiguration,
+    /// Obtain an algorithm that is not here and have its certificates judged; answered by exactly one of
+    /// [`crate::Input::AlgorithmObtained`] and [`crate::Input::AlgorithmDenied`]. One is asked for at a time.
+    ObtainAlgorithm(AlgorithmRef),
     /// Search; answered by findings and then by exactly one of [`crate::Input::UnitEnded`],
     /// [`crate::Input::SearchRefused`] and [`crate::Input::ThreadFailed`].
     StartSearch(SearchOrder),

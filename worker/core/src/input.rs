@@ -2,7 +2,7 @@
 
 use bus_schemas::{
     config::{NodeConfig, PoolConfig},
-    job::Job,
+    job::{AlgorithmRef, Job},
     member::{JoinReply, Member},
     policy::FarmConfig,
     throttle::{Throttle, ThrottleTarget},
@@ -12,6 +12,7 @@ use bus_schemas::{
 use crate::{
     clearance::{Clearance, Denied},
     governor::LoadSample,
+    worker::Offered,
 };
 
 /// An input of [`crate::WorkerCore::handle`].
@@ -114,6 +115,15 @@ pub enum Input {
     Clearances(Vec<Clearance>),
     /// A catalogue of certificates was refused; the one before stays.
     CatalogueRefused(Denied),
+    /// What was asked for by [`crate::Effect::ObtainAlgorithm`] is here and can be searched with.
+    AlgorithmObtained(Offered),
+    /// What was asked for by [`crate::Effect::ObtainAlgorithm`] cannot be searched with.
+    AlgorithmDenied {
+        /// What was asked for.
+        algorithm: AlgorithmRef,
+        /// Why not.
+        denied: Denied,
+    },
     /// The host's administrator allows so many threads from now on.
     HostThreads(u16),
     /// A deadline has come.

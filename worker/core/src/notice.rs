@@ -192,6 +192,18 @@ pub enum Refusal {
         /// Its version.
         version: u32,
     },
+    /// A job for an algorithm that could not be obtained, or may not run here.
+    #[error("job {job} wants {algorithm} version {version}, which does not run here: {reason}")]
+    AlgorithmDenied {
+        /// The job.
+        job: JobId,
+        /// The algorithm.
+        algorithm: AlgorithmId,
+        /// Its version.
+        version: u32,
+        /// Why.
+        reason: String,
+    },
     /// A job for another build of an algorithm than the one that is here.
     #[error(
         "job {job} wants {algorithm} version {version} with another digest than it has here; install the build that the pool wants"
@@ -258,7 +270,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every label that [`Refusal::label`] gives.
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 13] = [
         "role-not-ours",
         "role-of-other-session",
         "role-outdated",
@@ -266,6 +278,7 @@ impl Refusal {
         "job-outdated",
         "job-invalid",
         "algorithm-not-offered",
+        "algorithm-denied",
         "digest-differs",
         "no-work-for-slot",
         "config-invalid",
@@ -283,6 +296,7 @@ impl Refusal {
             Self::JobOutdated { .. } => "job-outdated",
             Self::JobInvalid(_) | Self::SearchRefused { .. } => "job-invalid",
             Self::AlgorithmNotOffered { .. } => "algorithm-not-offered",
+            Self::AlgorithmDenied { .. } => "algorithm-denied",
             Self::DigestDiffers { .. } => "digest-differs",
             Self::NoWorkForSlot { .. } => "no-work-for-slot",
             Self::Config { .. } => "config-invalid",

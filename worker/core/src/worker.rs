@@ -21,12 +21,16 @@ use bus_schemas::{
     member::{Capability, Role},
     set_point::{Reason, SetPoint},
 };
+use components::Components;
 use std::{collections::VecDeque, sync::Arc};
 
 mod advance;
 mod certified;
 #[cfg(test)]
 mod certified_tests;
+#[cfg(test)]
+mod component_tests;
+mod components;
 mod findings;
 #[cfg(test)]
 mod limit_tests;
@@ -155,6 +159,7 @@ pub struct WorkerCore {
     pub(crate) limits: Limits,
     capability: Capability,
     algorithms: Vec<Offered>,
+    components: Components,
     pub(crate) clearances: Clearances,
     /// Algorithms that the clearances permitted when the set-point was last resolved.
     permitted: usize,
@@ -203,6 +208,7 @@ impl WorkerCore {
             limits: Limits::new(limits),
             capability,
             algorithms,
+            components: Components::default(),
             clearances: Clearances::default(),
             permitted: 0,
             pace: None,
@@ -270,6 +276,8 @@ impl WorkerCore {
             }
             Input::PublishFailed { id, attempt, reason } => self.on_publish_failed(id, attempt, reason, at),
             Input::Clearances(all) => self.clearances.replace(all, now.wall),
+            Input::AlgorithmObtained(offered) => self.on_obtained(offered, now),
+            Input::AlgorithmDenied { algorithm, denied } => self.on_denied(algorithm, denied, now),
             Input::CatalogueRefused(denied) => self.on_catalogue_refused(denied, now),
             Input::HostThreads(threads) => self.limits.set_threads(threads),
             Input::Throttle(_) | Input::Load(_) | Input::Veto(_) | Input::Group(_) => {
@@ -337,7 +345,7 @@ impl WorkerCore {
     /// What is offered for the current job.
     pub(crate) fn offered(&self) -> Option<&Offered> {
         let wanted = &self.job.as_ref()?.algorithm;
-        self.algorithms.iter().find(|offered| offered.fits(wanted))
+        self.known().find(|offered| offered.fits(wanted))
     }
 
     fn note(&mut self, notice: Option<Notice>) {

@@ -42,11 +42,8 @@ impl WorkerCore {
         self.clearances.next_deadline(&offered.id, offered.version, &offered.digest, now)
     }
 
-    /// Whether a job's algorithm is here; tells and refuses the job if it is not.
-    pub(super) fn has_algorithm_of(&mut self, job: &Job, now: Now) -> bool {
-        if self.algorithms.iter().any(|offered| offered.fits(&job.algorithm)) {
-            return true;
-        }
+    /// The algorithm is neither here nor can be obtained: tells, and refuses the job.
+    pub(super) fn refuse_algorithm_of(&mut self, job: &Job, now: Now) {
         let AlgorithmRef { id: algorithm, version, .. } = job.algorithm.clone();
         let here = self.algorithms.iter().find(|o| o.id == algorithm && o.version == version);
         let (digest, job) = (here.map_or_else(Blob::default, |o| o.digest.clone()), job.id.clone());
@@ -61,7 +58,6 @@ impl WorkerCore {
         let denied = Denied { code, reason: refusal.to_string() };
         self.refuse(refusal);
         self.tell_refused(AlgorithmRef { id: algorithm, version, digest }, denied, now);
-        false
     }
 
     pub(super) fn on_catalogue_refused(&mut self, denied: Denied, now: Now) {
@@ -75,7 +71,7 @@ impl WorkerCore {
         }
     }
 
-    fn tell_refused(&mut self, algorithm: AlgorithmRef, denied: Denied, now: Now) {
+    pub(super) fn tell_refused(&mut self, algorithm: AlgorithmRef, denied: Denied, now: Now) {
         let AlgorithmRef { id: algorithm, version, digest } = algorithm;
         if !self.clearances.is_news(&algorithm, version, denied.code) {
             return;

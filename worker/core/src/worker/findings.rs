@@ -16,6 +16,7 @@ impl WorkerCore {
         let job = assignment.job.id.clone();
         if self.job.as_ref().is_some_and(|j| j.id == job) {
             self.job_unusable = true;
+            self.components.forget(&assignment.job.algorithm);
         }
         self.refuse(Refusal::SearchRefused { job, reason });
     }

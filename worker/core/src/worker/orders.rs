@@ -1,6 +1,6 @@
 //! What the bus says: configuration, roles, jobs, answers.
 
-use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, prev_hash};
+use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, components::Components, prev_hash};
 use crate::{
     input::{Input, Snapshot, ThrottleOrder},
     moment::{MonotonicMs, Now},
@@ -115,14 +115,24 @@ impl WorkerCore {
         if fence == self.job_fence && known == Some(&job.id) {
             return;
         }
-        if fence <= self.job_fence {
+        // A later one takes the place of the job that waits for its algorithm.
+        let fence_waiting = self.components.fence();
+        if fence_waiting.is_some_and(|(waits, id)| fence == waits && *id == job.id) {
+            return;
+        }
+        if fence <= self.job_fence || fence_waiting.is_some_and(|(waits, _)| fence <= waits) {
             return self.refuse(Refusal::JobOutdated { job: job.id, epoch: fence.0, sequence: fence.1 });
         }
         if let Err(invalid) = job.check() {
             return self.refuse(Refusal::JobInvalid(invalid));
         }
-        if self.has_algorithm_of(&job, now) {
+        if self.known().any(|offered| offered.fits(&job.algorithm)) {
+            self.components.give_up();
             self.take_job(job);
+        } else if self.is_native(&job.algorithm) || !Components::can_be(&job.algorithm) {
+            self.refuse_algorithm_of(&job, now);
+        } else {
+            self.wait_for_algorithm(job);
         }
     }
 
