@@ -123,7 +123,11 @@ impl Contexts {
         }
         kept.told = true;
         let report = kept.context.report();
-        Some(Prepared { algorithm: kept.algorithm.descriptor().id.clone(), took: kept.began.elapsed(), report })
+        Some(Prepared {
+            algorithm: kept.algorithm.descriptor().id.clone(),
+            took: kept.began.elapsed(),
+            report,
+        })
     }
 
     /// Gives back what no thread has asked for since [`KEPT_UNUSED`]. Returns whether there was something.

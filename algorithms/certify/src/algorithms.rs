@@ -158,7 +158,8 @@ fn hashing_blob(text: &str) -> Result<Vec<KnownAnswer>, String> {
     let vectors: Vectors = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let block = vectors.monero_regtest_block;
     let wrong = |what: &str| format!("the Monero block: its {what} is not hexadecimal or of a wrong length");
-    let input = hex::decode(block.seed_hash + &block.hashing_blob_after).map_err(|_| wrong("hashing blob"))?;
+    let input =
+        hex::decode(block.seed_hash + &block.hashing_blob_after).map_err(|_| wrong("hashing blob"))?;
     let (mut nonce, mut hash) = ([0; 4], [0; 32]);
     hex::decode_to_slice(block.nonce_le_hex, &mut nonce).map_err(|_| wrong("nonce"))?;
     hex::decode_to_slice(block.pow_hash_raw, &mut hash).map_err(|_| wrong("hash"))?;

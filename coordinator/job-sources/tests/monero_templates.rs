@@ -52,6 +52,9 @@ fn answer(block: &Block) -> TemplateAnswer {
     }
 }
 
+/// Spoils an answer.
+type Change = fn(&mut TemplateAnswer);
+
 fn template(answer: TemplateAnswer) -> Result<Template, InvalidTemplate> {
     answer.into_template("http://daemon")
 }
@@ -89,7 +92,7 @@ fn a_finding_of_another_kind_of_work_makes_no_block() {
 
 #[test]
 fn a_template_whose_promises_do_not_hold_is_refused_for_its_own_reason() {
-    let refused = |change: fn(&mut TemplateAnswer)| {
+    let refused = |change: Change| {
         let mut answer = answer(&block(2));
         change(&mut answer);
         template(answer).unwrap_err()
@@ -104,7 +107,7 @@ fn a_template_whose_promises_do_not_hold_is_refused_for_its_own_reason() {
     assert!(matches!(hashing_blob, InvalidTemplate::HashingBlob { .. }));
     assert!(matches!(refused(|t| t.blocktemplate_blob.truncate(200)), InvalidTemplate::Block(_)));
     assert!(matches!(refused(|t| t.difficulty = 0), InvalidTemplate::Work(_)));
-    let fields: [(&str, fn(&mut TemplateAnswer)); 5] = [
+    let fields: [(&str, Change); 5] = [
         ("prev_hash", |t| t.prev_hash.replace_range(..2, "00")),
         ("difficulty", |t| t.difficulty_top64 = 1),
         ("seed_hash", |t| t.seed_hash.clear()),

@@ -33,7 +33,8 @@ fn xmrig(daemon: &Monerod) -> Process {
 
 #[tokio::test]
 async fn a_farm_and_xmrig_both_win_blocks_of_one_monerod() {
-    let mut farm = Farm::start(RunFolder::temporary().unwrap(), FarmPlan::new(ChainKind::Monero)).await.unwrap();
+    let mut farm =
+        Farm::start(RunFolder::temporary().unwrap(), FarmPlan::new(ChainKind::Monero)).await.unwrap();
     let Nodes::Monero(daemon) = &farm.chain.nodes else { panic!("a Monero farm") };
     let mut other = xmrig(daemon);
     // Whose a block is, only its outputs tell.
