@@ -34,6 +34,8 @@ use system_tests::{
 const LONG: Duration = Duration::from_secs(90);
 /// Time between heartbeats, as the pool says.
 const HEARTBEAT: Duration = Duration::from_millis(1_000);
+/// That a backup mines is known from its heartbeats: the next one tells of it, and the one after where the machine is busy.
+const TOLD_LATER: Duration = Duration::from_millis(2_000);
 /// What the kill switch may take.
 const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 /// Workers that mine.
@@ -226,7 +228,7 @@ async fn of_three_active_workers_two_are_killed_and_both_backups_mine_and_the_re
         took.as_millis(),
         took.as_secs_f64() / HEARTBEAT.as_secs_f64()
     );
-    assert!(took <= 3 * HEARTBEAT, "{took:?}");
+    assert!(took <= 3 * HEARTBEAT + TOLD_LATER, "{took:?}");
 
     for name in ["w1", "w2"] {
         stage.worker(name);

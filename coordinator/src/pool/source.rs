@@ -2,10 +2,11 @@
 
 use super::Context;
 use crate::{chain_log::StreamLog, components::ComponentError, judge};
+use algorithm_api::context::{ContextError, Mode, Progress, Seeded};
 use bus_schemas::{
-    Blob,
+    AlgorithmId, Blob, Hash32,
     config::{NodeEndpoint, PoolConfig, SourceConfig},
-    job::AlgorithmRef,
+    job::{AlgorithmRef, WorkUnit},
 };
 use coordinator_core::{PoolInput, Template};
 use job_sources::{
@@ -29,8 +30,10 @@ pub(crate) type Current = Option<Arc<dyn JobSource>>;
 /// Why a source cannot be used; the text goes into an event.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("no algorithm {0} is known here; known are sha256d, scrypt-1024-1-1, blake3 and randomx-v1")]
-    Algorithm(bus_schemas::AlgorithmId),
+    #[error(
+        "no algorithm {0} is known here; known are sha256d, scrypt-1024-1-1, blake3 and randomx-v1, and what the pool names as its component"
+    )]
+    Algorithm(AlgorithmId),
     #[error("the node's credentials {0:?} are not in the coordinator's host file")]
     Credentials(String),
     #[error(transparent)]
@@ -39,6 +42,14 @@ enum Trouble {
     Source(#[from] SourceError),
     #[error("the proposed block would be refused: {0}")]
     Proposal(String),
+    #[error(
+        "{0} does not search what this source hands out; randomx-v1 goes with the source monero, the others with the rest"
+    )]
+    OtherWork(AlgorithmId),
+    #[error("what shares are judged with cannot be prepared: {0}")]
+    Context(#[from] ContextError),
+    #[error("what shares are judged with cannot be prepared: {0}; this is a defect of the algorithm")]
+    Preparation(#[from] tokio::task::JoinError),
 }
 
 /// Offers templates to the core until the pool is given up.
@@ -122,14 +133,52 @@ async fn offer(
             Proposal::Refused { reason } => return Err(Trouble::Proposal(reason)),
         }
     }
+    let work = template.assembly.work();
+    if algorithm.digest.0.is_empty() {
+        prepare(&algorithm.id, &work).await?;
+    }
     let assembly = template.assembly.to_bytes().map_err(SourceError::from)?;
     Ok(Some(Template {
         algorithm: algorithm.clone(),
-        work: template.assembly.work(),
+        work,
         network_target: template.network_target,
         height: template.assembly.height(),
         assembly: Blob(assembly),
     }))
+}
+
+/// Makes ready what shares of this work are judged with before there are any: the seed's context now, the next seed's
+/// behind it.
+async fn prepare(id: &AlgorithmId, work: &WorkUnit) -> Result<(), Trouble> {
+    let seeded = judge::algorithm(id).and_then(|algorithm| algorithm.seeded());
+    match (seeded, work.seeds()) {
+        (None, None) => Ok(()),
+        (Some(seeded), Some((seed, next))) => {
+            ready(seeded, *seed).await?;
+            if let Some(next) = next.copied() {
+                tokio::spawn(async move {
+                    if let Err(error) = ready(seeded, next).await {
+                        tracing::warn!(%error, "the next seed is prepared when its time has come");
+                    }
+                });
+            }
+            Ok(())
+        }
+        _ => Err(Trouble::OtherWork(id.clone())),
+    }
+}
+
+/// Prepares a light context, which the algorithm keeps; at once when it is there.
+async fn ready(seeded: &'static dyn Seeded, seed: Hash32) -> Result<(), Trouble> {
+    let prepare = move || -> Result<(), ContextError> {
+        let context = seeded.begin(&seed.0, Mode::Light)?;
+        while context.advance() != Progress::Ready {
+            // Another thread is at it.
+            std::thread::park_timeout(STALE_PAUSE);
+        }
+        Ok(())
+    };
+    Ok(tokio::task::spawn_blocking(prepare).await??)
 }
 
 /// What a pool runs, as jobs name it, and the proof of work by which its shares are judged.
