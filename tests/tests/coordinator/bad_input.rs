@@ -85,7 +85,7 @@ async fn every_false_claim_is_refused_for_its_own_reason_and_harms_nothing() {
         farm.event(refusal.as_str(), told).await;
     }
     let sum: u64 = refused(&farm).await.iter().map(|r| r.shares).sum();
-    assert_eq!(sum, 7);
+    assert_eq!(sum, 8);
 }
 
 #[tokio::test]
