@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the functions beside the tests are tests too")]
 #![cfg(test)]
 
+#[path = "../../algorithms/component/tests/component/guests.rs"]
+#[allow(missing_docs)]
+mod guests;
 #[path = "../../algorithms/component/tests/component/toy.rs"]
 #[allow(dead_code, missing_docs)]
 mod toy;
@@ -18,8 +21,7 @@ use bus_schemas::{
 };
 use nats_adapter::{Action, Bus, BusOptions, ObjectError, RawSubscription, ensure, streams};
 use std::{
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,7 +36,6 @@ use system_tests::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use toy::{ID, Toy};
-use wit_component::ComponentEncoder;
 use worker::{
     Config, RunError, Worker, certificates,
     components::{ComponentError, Components, subject},
@@ -286,22 +287,7 @@ impl Running {
 
 /// The example guest of this name, built from its sources.
 fn guest(name: &str) -> (Vec<u8>, Wanted) {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-unknown-unknown"])
-        .arg("--manifest-path")
-        .arg(repository().join("algorithms/component/guests/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target)
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .unwrap();
-    let complaint = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "rustup target add wasm32-unknown-unknown; {complaint}");
-    let file = target.join("wasm32-unknown-unknown/release").join(name.replace('-', "_"));
-    let module = std::fs::read(file.with_extension("wasm")).unwrap();
-    let bytes = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+    let bytes = guests::build(&repository().join("algorithms/component/guests"), name);
     let wanted = Wanted { id: name.to_owned(), version: 1, digest: digest(&bytes) };
     (bytes, wanted)
 }

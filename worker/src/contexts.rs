@@ -37,6 +37,15 @@ struct Held {
     refused: Option<Vec<u8>>,
 }
 
+impl Held {
+    fn give_back(&mut self) {
+        let Self { current, .. } = std::mem::take(self);
+        if let Some(seeded) = current.and_then(|kept| kept.algorithm.seeded()) {
+            seeded.trim();
+        }
+    }
+}
+
 struct Kept {
     algorithm: &'static dyn Algorithm,
     context: Arc<dyn Context>,
@@ -77,20 +86,17 @@ impl Contexts {
         next: Option<&Hash32>,
     ) -> Result<Arc<dyn Context>, ContextError> {
         let mut held = self.held();
-        if !held.current.as_ref().is_some_and(|kept| kept.is(algorithm, &seed.0)) {
-            // Gives memory back before more is taken.
-            drop(held.current.take());
-            let ahead = held.next.take_if(|kept| kept.is(algorithm, &seed.0));
-            if ahead.is_none() {
-                drop(held.next.take());
-            }
-            held.current = Some(match ahead {
+        let is_wanted = |kept: &Kept| kept.is(algorithm, &seed.0);
+        // Gives memory back before more is taken.
+        let kept = match held.current.take().filter(is_wanted) {
+            Some(kept) => kept,
+            None => match held.next.take().filter(is_wanted) {
                 Some(kept) => kept,
                 None => self.begin(algorithm, seeded, &seed.0)?,
-            });
-        }
+            },
+        };
         let Held { current, next: ahead, refused } = &mut *held;
-        let Some(current) = current else { return Err(ContextError::SeedLength { len: 0, wanted: 32 }) };
+        let current = current.insert(kept);
         current.used = Instant::now();
         if let Some(next) = next.filter(|next| *next != seed)
             && current.context.progress() == Progress::Ready
@@ -134,22 +140,16 @@ impl Contexts {
     pub fn tidy(&self, now: Instant) -> bool {
         let mut held = self.held();
         let is_old = |kept: &Kept| now.saturating_duration_since(kept.used) >= KEPT_UNUSED;
-        if !held.current.as_ref().is_some_and(is_old) {
-            return false;
+        let is_due = held.current.as_ref().is_some_and(is_old);
+        if is_due {
+            held.give_back();
         }
-        let Held { current, .. } = std::mem::take(&mut *held);
-        if let Some(seeded) = current.and_then(|kept| kept.algorithm.seeded()) {
-            seeded.trim();
-        }
-        true
+        is_due
     }
 
     /// Gives everything back: another algorithm is searched now.
     pub fn clear(&self) {
-        let Held { current, .. } = std::mem::take(&mut *self.held());
-        if let Some(seeded) = current.and_then(|kept| kept.algorithm.seeded()) {
-            seeded.trim();
-        }
+        self.held().give_back();
     }
 
     fn begin(

@@ -14,7 +14,7 @@ use crate::{
     search::Crew,
 };
 use bus_schemas::{
-    AlgorithmId, Blob, Hash32, HashRate, JobId, PoolId, SessionId, WorkerId,
+    AlgorithmId, Blob, HashRate, JobId, PoolId, SessionId, WorkerId,
     event::{Event, EventData},
     heartbeat::LoadReport,
     job::{AlgorithmRef, Job},
@@ -371,8 +371,4 @@ impl WorkerCore {
             self.note(Some(Notice::SharesDropped { reason, count: count as u64 }));
         }
     }
-}
-
-fn prev_hash(job: &Job) -> Hash32 {
-    job.work.prev_hash()
 }

@@ -1,6 +1,6 @@
 //! The example guests, built from their sources, against known answers and the conformance kit.
 
-use crate::NATIVES;
+use crate::{NATIVES, guests};
 use algorithm_api::{
     Algorithm, Range, Target,
     conformance::{KnownAnswer, check},
@@ -8,32 +8,13 @@ use algorithm_api::{
 use algorithm_component::{Limits, Sandbox};
 use algorithm_sha256d::Sha256d;
 use serde::Deserialize;
-use std::{fs, path::Path, process::Command, sync::OnceLock};
-use wit_component::ComponentEncoder;
+use std::{path::Path, sync::OnceLock};
 
 /// Of `sha256d-wasm`, which hashes itself, and of `sha256d-kernel`, which lets the host hash.
 pub fn components() -> &'static [Vec<u8>; 2] {
     static BUILT: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-unknown-unknown"])
-            .arg("--manifest-path")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/guests/Cargo.toml"))
-            .arg("--target-dir")
-            .arg(&target)
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .output()
-            .unwrap();
-        let complaint = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "rustup target add wasm32-unknown-unknown; {complaint}");
-        ["sha256d_wasm", "sha256d_kernel"].map(|name| {
-            let module = target.join("wasm32-unknown-unknown/release").join(name).with_extension("wasm");
-            let module = fs::read(module).unwrap();
-            ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
-        })
-    })
+    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/guests"));
+    BUILT.get_or_init(|| ["sha256d-wasm", "sha256d-kernel"].map(|name| guests::build(workspace, name)))
 }
 
 #[derive(Deserialize)]

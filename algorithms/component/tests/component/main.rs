@@ -4,6 +4,7 @@
 
 mod cached;
 mod examples;
+mod guests;
 mod hostile;
 mod loading;
 mod toy;

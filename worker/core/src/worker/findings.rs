@@ -1,6 +1,6 @@
 //! What the search threads say.
 
-use super::{WorkerCore, prev_hash};
+use super::WorkerCore;
 use crate::{
     effect::Lane,
     moment::Now,
@@ -41,15 +41,15 @@ impl WorkerCore {
             return self.dropped(DropReason::SurplusBlock, 1);
         }
         self.note(Some(Notice::ShareFound { job: job.id.clone(), block }));
-        if !block && self.job.as_ref().is_some_and(|j| prev_hash(j) != prev_hash(job)) {
+        if !block && self.job.as_ref().is_some_and(|j| j.work.prev_hash() != job.work.prev_hash()) {
             return self.dropped(DropReason::Stale, 1);
         }
         if block {
             self.blocks += u32::from(self.job.as_ref().is_some_and(|j| j.id == job.id));
-            self.send(share.clone(), Lane::Found, true, prev_hash(job));
+            self.send(share.clone(), Lane::Found, true, job.work.prev_hash());
         }
         if is_share {
-            self.send(share, Lane::Share, block, prev_hash(job));
+            self.send(share, Lane::Share, block, job.work.prev_hash());
         }
     }
 

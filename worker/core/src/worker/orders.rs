@@ -1,6 +1,6 @@
 //! What the bus says: configuration, roles, jobs, answers.
 
-use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, components::Components, prev_hash};
+use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, components::Components};
 use crate::{
     input::{Input, Snapshot, ThrottleOrder},
     moment::{MonotonicMs, Now},
@@ -145,7 +145,7 @@ impl WorkerCore {
             self.job_unusable = false;
         }
         self.job_fence = (job.epoch, job.sequence);
-        let stale = self.outbox.on_tip(prev_hash(&job));
+        let stale = self.outbox.on_tip(job.work.prev_hash());
         self.dropped(DropReason::Stale, stale);
         let (id, sequence, height) = (job.id.clone(), job.sequence, job.height);
         self.note(Some(Notice::JobApplied { job: id, sequence, height }));
