@@ -28,6 +28,13 @@ use worker_core::{Input, Pace, SearchOrder};
 /// How long a chunk takes at most: a thread stops no later than this after it was told, give or take. Where the rhythm
 /// asks for a rest sooner, it is shorter.
 pub const CHUNK: Duration = Duration::from_millis(2);
+/// A chunk is searched in at most so many turns; after each the scheduler may choose again. It does so by itself only at a tick:
+/// who woke beside the search a microsecond too early to be owed the processor (EEVDF's lag) would wait up to four milliseconds.
+const TURNS: u64 = 40;
+/// Fewest positions of a turn: it is long beside what it costs to give way.
+const LEAST_TURN: u64 = 512;
+/// Positions of a turn are a multiple of this, so that the lanes of a vector stay full.
+const LANES: u64 = 64;
 /// Room for what one chunk finds. Chunks are short enough that a quarter of it is expected at most.
 const FINDINGS_PER_CHUNK: usize = 256;
 /// Most positions of a chunk.
@@ -271,7 +278,14 @@ impl Searcher {
                     findings.push((u32::from_le_bytes(nonce), finding.hash));
                 }
             };
-            let done = search.search(&mut range, self.chunk.budget.min(most), &target, &mut sink);
+            let mut done = 0;
+            for budget in turns(self.chunk.budget.min(most)) {
+                done += search.search(&mut range, budget, &target, &mut sink);
+                std::thread::yield_now();
+                if range.is_empty() || self.stop.load(Ordering::Acquire) >= number {
+                    break;
+                }
+            }
             if done == 0 {
                 let reason = search.failure().unwrap_or_else(|| "it stopped within its space".to_owned());
                 return refused(format!("{}: {reason}", order.assignment.job.algorithm.id));
@@ -335,7 +349,9 @@ impl Searcher {
             let pace = self.pace.get();
             self.rank(pace.priority);
             let began = thread_time();
-            match context.advance() {
+            let progress = context.advance();
+            std::thread::yield_now();
+            match progress {
                 Progress::Ready => {
                     if let Some(news) = self.contexts.news() {
                         tracing::info!("{news}");
@@ -374,6 +390,13 @@ fn most_positions(target: &Target) -> u64 {
     let first = bytes.iter().rev().nth(zero_bytes).map_or(0, |byte| byte.leading_zeros());
     let bits = u32::try_from(zero_bytes * 8).unwrap_or(u32::MAX).saturating_add(first);
     (FINDINGS_PER_CHUNK as u64 / 4).saturating_mul(1_u64.checked_shl(bits).unwrap_or(u64::MAX))
+}
+
+/// The budgets of the turns in which a chunk of `positions` is searched: at least one.
+fn turns(positions: u64) -> impl Iterator<Item = u64> {
+    let count = (positions / LEAST_TURN).clamp(1, TURNS);
+    let each = positions / count / LANES * LANES;
+    (1..=count).map(move |turn| if turn < count { each } else { positions - each * (count - 1) })
 }
 
 /// How many positions make a chunk.

@@ -101,6 +101,21 @@ fn a_chunk_is_sized_by_time_and_by_what_it_may_find() {
     assert_eq!([most(0), most(1), most(9), most(200)], [64, 128, 64 << 9, u64::MAX]);
 }
 
+#[test]
+fn a_chunk_is_searched_in_turns_that_are_neither_many_nor_short() {
+    let of = |positions| turns(positions).collect::<Vec<_>>();
+    assert_eq!(of(1), [1]);
+    assert_eq!(of(52), [52], "a slow algorithm's chunk stays whole");
+    assert_eq!(of(1_100), [512, 588], "vectors stay full");
+    for positions in [1, 1_023, 5_000, 40_000, MAX_BUDGET] {
+        let turns = of(positions);
+        assert_eq!(turns.iter().sum::<u64>(), positions);
+        assert!(turns.len() <= TURNS as usize);
+        assert!(turns.len() == 1 || turns.iter().all(|turn| *turn >= LEAST_TURN));
+        assert!(turns.iter().rev().skip(1).all(|turn| turn % LANES == 0));
+    }
+}
+
 #[tokio::test]
 async fn a_thread_that_rests_wakes_for_a_stop_and_for_a_higher_cap() {
     let rhythm = worker_core::Rhythm { work_us: 1, rest_us: 16_000_000 };
