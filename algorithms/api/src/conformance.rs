@@ -98,7 +98,7 @@ pub enum Violation {
 type Found = Vec<(Vec<u8>, [u8; 32])>;
 
 /// Checks known answers, agreement of both paths, exact coverage at any budget, selection by target, and lengths; the
-/// same for random inputs, ranges and targets; that a small budget is kept; that no bytes make it panic.
+/// same for random inputs, ranges and targets, with wide vectors and without; that a small budget is kept; that no bytes make it panic.
 ///
 /// `span` is the number of positions that are scanned at the start, in the middle and at the end of the space, each
 /// some thirty times over. An algorithm of several paths is checked once for each.
@@ -116,6 +116,7 @@ pub fn check(algorithm: &dyn Algorithm, answers: &[KnownAnswer], span: u64) -> R
         let all = agreement(algorithm, &first.input, range)?;
         selection(algorithm, &first.input, range, &all)?;
         splits(algorithm, &first.input, range, &all)?;
+        switching(algorithm, &first.input, range, &all)?;
     }
     random::ranges(algorithm, first, span)?;
     random::cancellation(algorithm, &first.input)?;
@@ -234,6 +235,28 @@ fn splits(algorithm: &dyn Algorithm, input: &[u8], range: Range, all: &Found) ->
         }
     }
     Ok(())
+}
+
+/// With wide vectors in every other call only, the same is found.
+fn switching(algorithm: &dyn Algorithm, input: &[u8], range: Range, all: &Found) -> Result<(), Violation> {
+    let refused = |_| Violation::Length { what: "input", len: input.len(), accepted: false };
+    let mut search = algorithm.prepare(input).map_err(refused)?;
+    let (mut found, mut left, mut avoid) = (Found::new(), range, false);
+    let budget = (range.len() / 5).max(1);
+    while !left.is_empty() {
+        avoid = !avoid;
+        search.avoid_wide_vectors(avoid);
+        let before = left.next;
+        search.search(&mut left, budget, &Target::MAX, &mut |f| found.push((f.bytes.to_vec(), f.hash)));
+        if left.next == before {
+            return Err(coverage("a call did not scan exactly its budget or what was left", range, budget));
+        }
+    }
+    if found == *all {
+        Ok(())
+    } else {
+        Err(coverage("another choice of vectors gives other findings", range, budget))
+    }
 }
 
 /// Ranges that are empty or lie beyond the last position.

@@ -124,6 +124,11 @@ pub trait Search: Send {
         sink: &mut dyn FnMut(Finding<'_>),
     ) -> u64;
 
+    /// Says whether to do from now on without wide vectors (AVX2, AVX-512): on some processors whoever runs within
+    /// milliseconds after them runs at a lower clock. What is found stays the same. By default nothing changes, which is
+    /// right for an algorithm that has no wide vectors or would be many times slower without.
+    fn avoid_wide_vectors(&mut self, _avoid: bool) {}
+
     /// Why [`Search::search`] scanned less than it was asked for and will scan no more. What is compiled in never stops short.
     fn failure(&self) -> Option<String> {
         None

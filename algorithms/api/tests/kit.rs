@@ -26,12 +26,13 @@ enum Fault {
     WrongOffTheBeatenTrack,
     KeepsNoSmallBudget,
     PanicsAtAByte,
+    WrongWithoutWideVectors,
 }
 
 /// Multiplies and adds, which is enough to be a function of position and input.
 struct Toy(Fault);
 
-struct ToySearch(Fault, u8);
+struct ToySearch(Fault, u8, bool);
 
 const POSITIONS: u64 = 1 << 32;
 static TOY: Descriptor = Descriptor {
@@ -63,7 +64,7 @@ impl Algorithm for Toy {
         if self.0 == Fault::RefusesItsInput {
             return Err(InvalidInput::Malformed { what: "input", reason: "out of spite" });
         }
-        Ok(Box::new(ToySearch(self.0, input.first().copied().unwrap_or(0))))
+        Ok(Box::new(ToySearch(self.0, input.first().copied().unwrap_or(0), false)))
     }
 
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
@@ -104,7 +105,9 @@ impl Search for ToySearch {
         }
         for position in scanned {
             let mut hash = hash(self.1, position);
-            if self.0 == Fault::FastPathDiffers && position % 11 == 10 {
+            if self.0 == Fault::FastPathDiffers && position % 11 == 10
+                || self.0 == Fault::WrongWithoutWideVectors && self.2
+            {
                 hash[0] ^= 1;
             }
             let middle = POSITIONS / 2;
@@ -124,6 +127,10 @@ impl Search for ToySearch {
             }
         }
         done
+    }
+
+    fn avoid_wide_vectors(&mut self, avoid: bool) {
+        self.2 = avoid;
     }
 }
 
@@ -166,6 +173,7 @@ fn skipped_repeated_or_wrongly_counted_positions_are_caught() {
         Fault::IgnoresBudget,
         Fault::IgnoresEnd,
         Fault::ForgetsToAdvance,
+        Fault::WrongWithoutWideVectors,
     ] {
         assert!(matches!(outcome(fault), Err(Violation::Coverage { .. })), "{:?}", outcome(fault));
     }

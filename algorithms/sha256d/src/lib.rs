@@ -75,7 +75,7 @@ impl Algorithm for Sha256d {
     }
 
     fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput> {
-        Sha256dOnPath(CheckedPath::best()).prepare(input)
+        header_search(input, CheckedPath::best(), CheckedPath::narrow())
     }
 
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
@@ -94,13 +94,21 @@ impl Algorithm for Sha256dOnPath {
     }
 
     fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput> {
-        DESCRIPTOR.check_input(input)?;
-        let mut bytes = [0; HEADER_LEN];
-        bytes.copy_from_slice(input);
-        Ok(Box::new(HeaderSearch { header: Header::new(&bytes), path: self.0 }))
+        header_search(input, self.0, self.0)
     }
 
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
         Sha256d.verify(input, finding)
     }
+}
+
+fn header_search(
+    input: &[u8],
+    wide: CheckedPath,
+    narrow: CheckedPath,
+) -> Result<Box<dyn Search>, InvalidInput> {
+    DESCRIPTOR.check_input(input)?;
+    let mut bytes = [0; HEADER_LEN];
+    bytes.copy_from_slice(input);
+    Ok(Box::new(HeaderSearch { header: Header::new(&bytes), path: wide, wide, narrow }))
 }

@@ -47,6 +47,12 @@ impl Path {
         Self::available().next().unwrap_or(Self::Portable)
     }
 
+    /// The best without wide vectors. On a processor that has no SHA instructions it is [`Path::best`] all the same: its
+    /// integer registers alone would be many times slower.
+    pub fn narrow() -> Self {
+        [Self::ShaNi, Self::ArmSha2].into_iter().find(|path| path.is_available()).unwrap_or_else(Self::best)
+    }
+
     /// Whether the processor has what it takes and the operating system lets it be used.
     pub fn is_available(self) -> bool {
         match self {
@@ -110,6 +116,10 @@ impl CheckedPath {
         Self(Path::best())
     }
 
+    pub(crate) fn narrow() -> Self {
+        Self(Path::narrow())
+    }
+
     /// Nonces of a batch.
     pub(crate) const fn lanes(self) -> u32 {
         match self.0 {
@@ -130,7 +140,7 @@ impl CheckedPath {
     #[allow(unsafe_code)]
     pub(crate) fn find(self, header: &Header, first: u32, count: u64, top: u32) -> Option<Stop> {
         match self.0 {
-            // SAFETY: `new` and `best` have asked for what `Path::is_available` names: avx512f.
+            // SAFETY: `new`, `best` and `narrow` have asked for what `Path::is_available` names: avx512f.
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => unsafe { avx512::find(header, first, count, top) },
             // SAFETY: as above: sha, ssse3, sse4.1, avx; sse2 is part of x86-64.

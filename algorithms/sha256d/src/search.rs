@@ -7,7 +7,10 @@ use crate::{DESCRIPTOR, header::Header, path::CheckedPath};
 /// A prepared header.
 pub(crate) struct HeaderSearch {
     pub(crate) header: Header,
+    /// That in use, one of the following two.
     pub(crate) path: CheckedPath,
+    pub(crate) wide: CheckedPath,
+    pub(crate) narrow: CheckedPath,
 }
 
 impl Search for HeaderSearch {
@@ -39,6 +42,10 @@ impl Search for HeaderSearch {
             next = batch + lanes;
         }
         scanned.end - scanned.start
+    }
+
+    fn avoid_wide_vectors(&mut self, avoid: bool) {
+        self.path = if avoid { self.narrow } else { self.wide };
     }
 }
 

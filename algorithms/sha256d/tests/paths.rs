@@ -97,3 +97,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn without_wide_vectors_a_processor_with_sha_instructions_uses_them_and_another_its_best() {
+    let with = [Path::ShaNi, Path::ArmSha2].into_iter().find(|path| path.is_available());
+    assert_eq!(Path::narrow(), with.unwrap_or(Path::best()));
+}
