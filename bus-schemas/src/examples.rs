@@ -255,6 +255,7 @@ fn heartbeat() -> Result<Heartbeat, InvalidId> {
             steal_percent: 0,
             memory_pressure_percent: 0,
             slowdown_percent: Some(3),
+            wide_vectors: false,
         }),
         sent_at_ms: AT,
     })

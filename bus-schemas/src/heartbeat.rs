@@ -54,6 +54,9 @@ pub struct LoadReport {
     /// How much slower the main application is than at its best, by its own signal.
     #[serde(default)]
     pub slowdown_percent: Option<u16>,
+    /// Whether the host is quiet enough for the search to use wide vectors.
+    #[serde(default)]
+    pub wide_vectors: bool,
 }
 
 message!(Heartbeat, MessagePack);

@@ -88,6 +88,9 @@ pub struct LoadPolicy {
     pub memory_pressure_percent: u8,
     /// Share of the time that the hypervisor gave to others at which the search is halved.
     pub steal_percent: u8,
+    /// Use by everything else below which the search may use wide vectors (AVX2, AVX-512): on some processors whoever
+    /// runs within milliseconds after them runs at a lower clock. At 1 it never may.
+    pub wide_vectors_below_percent: u8,
     /// How long the load must be lower before the search grows again, milliseconds.
     pub release_after_ms: u32,
 }
@@ -102,6 +105,7 @@ impl Default for LoadPolicy {
             slowdown_percent: 5,
             memory_pressure_percent: 10,
             steal_percent: 25,
+            wide_vectors_below_percent: 5,
             release_after_ms: 2_000,
         }
     }
@@ -147,6 +151,7 @@ impl LoadPolicy {
             memory_hard_stop_percent: NEVER_PERCENT,
             memory_pressure_percent: NEVER_PERCENT,
             steal_percent: NEVER_PERCENT,
+            wide_vectors_below_percent: NEVER_PERCENT,
             ..Self::default()
         }
     }
@@ -195,6 +200,7 @@ impl LoadPolicy {
         }
         check_load("load.memory_pressure_percent", self.memory_pressure_percent)?;
         check_load("load.steal_percent", self.steal_percent)?;
+        check_load("load.wide_vectors_below_percent", self.wide_vectors_below_percent)?;
         check_range("load.slowdown_percent", self.slowdown_percent.into(), 1..=10_000)?;
         check_range("load.release_after_ms", self.release_after_ms.into(), 100..=3_600_000)
     }

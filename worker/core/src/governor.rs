@@ -322,6 +322,7 @@ impl Governor {
             steal_percent: percent(sample.steal_permille),
             memory_pressure_percent: percent(sample.memory_permille),
             slowdown_percent: sample.slowdown_percent,
+            wide_vectors: true,
         })
     }
 }
