@@ -23,7 +23,7 @@ impl Default for SharedPace {
     fn default() -> Self {
         let rhythm = Rhythm { work_us: 1_000, rest_us: 0 };
         let shared = Self(Arc::default());
-        shared.set(Pace { cap_percent: 100, priority: Priority::Idle, rhythm });
+        shared.set(Pace { cap_percent: 100, priority: Priority::Idle, rhythm, wide_vectors: false });
         shared
     }
 }
@@ -31,11 +31,12 @@ impl Default for SharedPace {
 impl SharedPace {
     /// From the next chunk on.
     pub fn set(&self, pace: Pace) {
-        let Pace { cap_percent, priority, rhythm } = pace;
+        let Pace { cap_percent, priority, rhythm, wide_vectors } = pace;
         let time = |us: u32| u64::from(us).min(TIME_MASK);
         let background = u64::from(priority == Priority::Background);
         let word = u64::from(cap_percent.clamp(1, 100))
             | background << 8
+            | u64::from(wide_vectors) << 9
             | time(rhythm.work_us.max(1)) << 16
             | time(rhythm.rest_us) << (16 + TIME_BITS);
         self.0.store(word, Ordering::Relaxed);
@@ -49,6 +50,7 @@ impl SharedPace {
             cap_percent: (word & 0xff) as u8,
             priority: if word >> 8 & 1 == 1 { Priority::Background } else { Priority::Idle },
             rhythm: Rhythm { work_us: time(16), rest_us: time(16 + TIME_BITS) },
+            wide_vectors: word >> 9 & 1 == 1,
         }
     }
 }
@@ -80,7 +82,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     fn pace(cap_percent: u8, work_us: u32, rest_us: u32) -> Pace {
-        Pace { cap_percent, priority: Priority::Background, rhythm: Rhythm { work_us, rest_us } }
+        let rhythm = Rhythm { work_us, rest_us };
+        Pace { cap_percent, priority: Priority::Background, rhythm, wide_vectors: cap_percent > 50 }
     }
 
     #[test]

@@ -271,6 +271,7 @@ impl Searcher {
         while !range.is_empty() && self.stop.load(Ordering::Acquire) < number {
             let pace = self.pace.get();
             self.rank(pace.priority);
+            search.avoid_wide_vectors(!pace.wide_vectors);
             let began = thread_time();
             let findings = &mut self.findings;
             let mut sink = |finding: algorithm_api::Finding<'_>| {

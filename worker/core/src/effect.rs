@@ -59,6 +59,8 @@ pub struct Pace {
     pub priority: Priority,
     /// Their short rests.
     pub rhythm: Rhythm,
+    /// Whether they may use wide vectors, after which a processor's clock may be lower for a while.
+    pub wide_vectors: bool,
 }
 
 /// What a search thread does until told otherwise.

@@ -112,6 +112,25 @@ pub struct Governor {
     engagement: Option<Engagement>,
     /// Since when the limit could rise, and to what at least in the second half of that time.
     calm: Option<(MonotonicMs, u8)>,
+    vectors: Vectors,
+}
+
+/// Whether the search may use wide vectors: not while the main application does much, and again when it has not for a while.
+#[derive(Debug, Clone, Copy, Default)]
+struct Vectors {
+    wide: bool,
+    quiet_since: Option<MonotonicMs>,
+}
+
+impl Vectors {
+    fn follow(&mut self, demand_permille: u64, policy: &LoadPolicy, now: MonotonicMs) {
+        if demand_permille >= u64::from(policy.wide_vectors_below_percent) * 10 {
+            *self = Self::default();
+            return;
+        }
+        let since = *self.quiet_since.get_or_insert(now);
+        self.wide |= now.since(since) >= u64::from(policy.release_after_ms);
+    }
 }
 
 impl Default for Governor {
@@ -124,6 +143,7 @@ impl Default for Governor {
             tolerance: Tolerance { left: 100, harmful: u8::MAX, forget_at: zero, stepped: zero },
             engagement: None,
             calm: None,
+            vectors: Vectors::default(),
         }
     }
 }
@@ -149,6 +169,7 @@ impl Governor {
         now: MonotonicMs,
     ) -> Option<Verdict> {
         self.smooth(sample);
+        self.vectors.follow(self.demand / 1_000, policy, now);
         self.last = Some((now, sample));
         let wanted = self.wanted(sample, policy, memory_hard, now);
         self.follow(wanted, policy.release_after_ms.into(), now)
@@ -166,6 +187,7 @@ impl Governor {
         }
         self.last = None;
         self.calm = None;
+        self.vectors = Vectors::default();
         self.engage(LoadLimit { percent: 0, reason: LoadReason::Unmeasured, measured: 0 }, now)
     }
 
@@ -312,6 +334,11 @@ impl Governor {
         Rhythm { work_us, rest_us: REST_US }
     }
 
+    /// Whether the search may use wide vectors.
+    pub fn wide_vectors(&self) -> bool {
+        self.vectors.wide
+    }
+
     /// The last sample, for people.
     pub fn report(&self) -> Option<LoadReport> {
         let (_, sample) = self.last?;
@@ -322,7 +349,7 @@ impl Governor {
             steal_percent: percent(sample.steal_permille),
             memory_pressure_percent: percent(sample.memory_permille),
             slowdown_percent: sample.slowdown_percent,
-            wide_vectors: true,
+            wide_vectors: self.vectors.wide,
         })
     }
 }
@@ -481,6 +508,32 @@ mod tests {
         host.now = 3_000;
         host.run(3_000, demand(10));
         assert_eq!(host.left(), 100);
+    }
+
+    #[test]
+    fn wide_vectors_are_for_hosts_that_have_been_quiet_for_a_while() {
+        let mut host = Host::new(false);
+        assert!(!host.governor.wide_vectors(), "before anything is known");
+        host.run(1_900, demand(2));
+        assert!(!host.governor.wide_vectors());
+        host.run(200, demand(2));
+        assert!(host.governor.wide_vectors());
+        host.run(60, demand(33));
+        assert!(!host.governor.wide_vectors(), "at once");
+        host.run(6_000, demand(6));
+        assert!(!host.governor.wide_vectors());
+        host.run(4_000, demand(2));
+        assert!(host.governor.wide_vectors());
+        host.governor.tick(MonotonicMs(host.now + SAMPLE_LIFE_MS));
+        assert!(!host.governor.wide_vectors(), "nobody measures");
+        for (below, wide) in [(1, false), (101, true)] {
+            let mut host = Host::new(false);
+            host.policy.wide_vectors_below_percent = below;
+            host.run(3_000, demand(100));
+            assert!(!host.governor.wide_vectors() || wide);
+            host.run(9_000, demand(1));
+            assert_eq!(host.governor.wide_vectors(), wide, "below {below}");
+        }
     }
 
     #[test]

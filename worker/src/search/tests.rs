@@ -119,7 +119,7 @@ fn a_chunk_is_searched_in_turns_that_are_neither_many_nor_short() {
 #[tokio::test]
 async fn a_thread_that_rests_wakes_for_a_stop_and_for_a_higher_cap() {
     let rhythm = worker_core::Rhythm { work_us: 1, rest_us: 16_000_000 };
-    let resting = Pace { cap_percent: 1, priority: Priority::Idle, rhythm };
+    let resting = Pace { cap_percent: 1, priority: Priority::Idle, rhythm, wide_vectors: false };
     let open = Pace { cap_percent: 100, rhythm: worker_core::Rhythm { rest_us: 0, ..rhythm }, ..resting };
     let (mut pool, mut inbox) = pool();
     let begun = std::time::Instant::now();

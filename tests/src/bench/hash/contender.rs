@@ -8,6 +8,7 @@ use algorithm_sha256d::Sha256d;
 use bus_schemas::{
     AlgorithmId, ShareBits, examples,
     job::{AlgorithmRef, Job},
+    policy::Priority,
     work::NonceRange,
 };
 use std::{
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 use worker::{contexts::Contexts, search::SearchPool};
-use worker_core::{Assignment, Input, SearchOrder, Unit};
+use worker_core::{Assignment, Input, Pace, Rhythm, SearchOrder, Unit};
 
 use super::WORKER;
 use crate::bench::idle::processor_time::{HashThreads, used};
@@ -180,6 +181,8 @@ impl Contender for WholeWorker {
     fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
         let (results, mut inbox) = mpsc::channel(INBOX);
         let mut pool = SearchPool::new(results, Arc::new(|_| ()), Arc::new(Contexts::new(None)));
+        let rhythm = Rhythm { work_us: 20_000, rest_us: 0 };
+        pool.set_pace(Pace { cap_percent: 100, priority: Priority::Idle, rhythm, wide_vectors: true });
         let begun = Instant::now();
         for thread in 0..threads {
             pool.start(self.order(thread)?)?;

@@ -11,7 +11,7 @@ use crate::{
     folder::RunFolder,
     process::{Launch, Process},
 };
-use bus_schemas::config::PoolConfig;
+use bus_schemas::{config::PoolConfig, policy::NEVER_PERCENT};
 use nix::sys::signal::Signal;
 use std::{path::PathBuf, time::Duration};
 
@@ -49,13 +49,17 @@ fn three_quarters(config: &mut PoolConfig) {
     config.cap_percent = Some(75);
 }
 
+fn wide(config: &mut PoolConfig) {
+    config.load.wide_vectors_below_percent = NEVER_PERCENT;
+}
+
 fn half(config: &mut PoolConfig) {
     config.cap_percent = Some(50);
 }
 
-/// Every mode. The worker under caps draws the curve of the trade between tail and harvest; with rests it shows what they
-/// do in a group in which there are none by themselves.
-pub const MODES: [Mode; 7] = [
+/// Every mode. The worker under caps and with wide vectors draws the curve of the trade between tail and harvest; with rests
+/// it shows what they do in a group in which there are none by themselves.
+pub const MODES: [Mode; 8] = [
     Mode { goals: true, ..mode("worker", Kind::Worker(as_it_comes, "")) },
     mode("nice19", Kind::Naive(None)),
     mode("stop-above-25", Kind::Naive(Some(25))),
@@ -64,6 +68,7 @@ pub const MODES: [Mode; 7] = [
         by_default: false,
         ..mode("worker-rests", Kind::Worker(as_it_comes, "work_us = 500\nrest_us = 20\n"))
     },
+    Mode { by_default: false, ..mode("worker-wide", Kind::Worker(wide, "")) },
     Mode { by_default: false, ..mode("worker-cap-75", Kind::Worker(three_quarters, "")) },
     Mode { by_default: false, ..mode("worker-cap-50", Kind::Worker(half, "")) },
 ];

@@ -63,7 +63,12 @@ impl WorkerCore {
     /// Search threads keep their place and what they have prepared: a pace takes effect within one chunk.
     fn set_pace(&mut self) {
         let SetPoint { cap_percent, priority, .. } = self.set_point;
-        let pace = Pace { cap_percent, priority, rhythm: self.limits.rhythm() };
+        let pace = Pace {
+            cap_percent,
+            priority,
+            rhythm: self.limits.rhythm(),
+            wide_vectors: self.limits.governor.wide_vectors(),
+        };
         if self.set_point.enabled() && self.pace != Some(pace) {
             self.pace = Some(pace);
             self.effects.push_back(Effect::SetPace(pace));

@@ -213,6 +213,27 @@ fn a_search_that_could_not_be_lowered_stops_before_the_host_is_full() {
 }
 
 #[test]
+fn wide_vectors_are_given_up_while_the_application_works_and_nothing_is_stopped() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let mut wide = |demand_permille| {
+        let mut last = None;
+        for _ in 0..300 {
+            stage.now += 20;
+            let sample = LoadSample { elapsed_us: 20_000, demand_permille, ..LoadSample::default() };
+            let seen = stage.give(Input::Load(sample));
+            assert_eq!(seen.stopped(), []);
+            let paces =
+                seen.all.iter().filter_map(|e| if let Effect::SetPace(p) = e { Some(p) } else { None });
+            last = paces.last().map(|pace| pace.wide_vectors).or(last);
+        }
+        last
+    };
+    assert_eq!(wide(10), Some(true));
+    assert_eq!(wide(330), Some(false));
+    assert_eq!(wide(10), Some(true));
+}
+
+#[test]
 fn threads_in_an_idle_group_of_their_own_do_not_rest() {
     let (mut stage, _) = Stage::mining(PoolConfig::default());
     let mut rest = |idle| {
