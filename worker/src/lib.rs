@@ -27,6 +27,7 @@ pub mod host;
 pub mod http;
 pub mod idle_class;
 pub mod load;
+pub mod lookout;
 pub mod metrics;
 pub mod monitor;
 pub mod pace;

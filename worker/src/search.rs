@@ -5,6 +5,7 @@ use crate::{
     components::Loaded,
     contexts::Contexts,
     idle_class,
+    lookout::{Lookout, Place},
     pace::{self, SharedPace},
 };
 use algorithm_api::{
@@ -70,6 +71,7 @@ pub struct SearchPool {
     settle: Settle,
     contexts: Arc<Contexts>,
     loaded: Loaded,
+    lookout: Arc<Lookout>,
 }
 
 impl fmt::Debug for SearchPool {
@@ -108,7 +110,16 @@ impl SearchPool {
     pub fn new(results: mpsc::Sender<Input>, settle: Settle, contexts: Arc<Contexts>) -> Self {
         let (pace, ids) = (SharedPace::default(), ThreadIds::default());
         let loaded: Loaded = Arc::new(|_| None);
-        Self { threads: Vec::new(), results, pace, ids, settle, contexts, loaded }
+        Self {
+            threads: Vec::new(),
+            results,
+            pace,
+            ids,
+            settle,
+            contexts,
+            loaded,
+            lookout: Lookout::of_host(),
+        }
     }
 
     /// Threads that are started from now on search with loaded components too.
@@ -151,6 +162,7 @@ impl SearchPool {
     fn spawn(&self) -> Thread {
         let (orders, incoming) = sync_channel(ORDERS_AHEAD);
         let stop = Arc::new(AtomicU64::new(0));
+        let index = u16::try_from(self.threads.len()).unwrap_or(u16::MAX);
         let searcher = Searcher {
             stop: Arc::clone(&stop),
             results: self.results.clone(),
@@ -161,8 +173,8 @@ impl SearchPool {
             worked: Duration::ZERO,
             contexts: Arc::clone(&self.contexts),
             loaded: Arc::clone(&self.loaded),
+            place: self.lookout.place(index),
         };
-        let index = u16::try_from(self.threads.len()).unwrap_or(u16::MAX);
         let (settle, ids) = (Arc::clone(&self.settle), Arc::clone(&self.ids));
         let name = format!("search-{index}");
         let spawned = std::thread::Builder::new().name(name).spawn(move || {
@@ -232,6 +244,7 @@ struct Searcher {
     worked: Duration,
     contexts: Arc<Contexts>,
     loaded: Loaded,
+    place: Place,
 }
 
 impl Searcher {
@@ -246,6 +259,7 @@ impl Searcher {
         for order in orders {
             let mut farewell = Farewell { order, results: self.results.clone(), done: false };
             let answer = self.search(&farewell.order);
+            self.place.rests();
             farewell.done = true;
             if answer.is_none_or(|answer| self.results.blocking_send(answer).is_err()) {
                 return;
@@ -283,6 +297,7 @@ impl Searcher {
             for budget in turns(self.chunk.budget.min(most)) {
                 done += search.search(&mut range, budget, &target, &mut sink);
                 std::thread::yield_now();
+                self.place.turn();
                 if range.is_empty() || self.stop.load(Ordering::Acquire) >= number {
                     break;
                 }
@@ -307,6 +322,7 @@ impl Searcher {
         self.worked += took;
         if let Some(rest) = pace::rest_after(self.worked, pace) {
             self.worked = Duration::ZERO;
+            self.place.rests();
             let sooner = || self.pace.get().cap_percent > pace.cap_percent;
             pace::rest(rest, || self.stop.load(Ordering::Acquire) >= order || sooner());
         }
