@@ -6,13 +6,12 @@
 //! It is rare, a few times a second, and to sleep is dear, so that it is done only when it was seen several times in
 //! a row: every search thread runs, and yet more tasks are runnable than there are processors.
 
-use crate::load::text;
+use crate::load::{sources, text};
 use nix::unistd::{SysconfVar, sysconf};
 use std::{
     fs::File,
-    os::unix::fs::FileExt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -32,13 +31,12 @@ const SLEEP: Duration = Duration::from_micros(20);
 /// Least time between two sleeps, microseconds; it doubles while they do not end what is seen.
 const LEAST_GAP_US: u64 = 2_000;
 const MOST_GAP_US: u64 = 32_000;
-/// `/proc/loadavg` is one short line.
-const BUFFER_LEN: usize = 64;
 
 /// What all search threads of a process know of each other.
 #[derive(Debug)]
 pub struct Lookout {
     begun: Instant,
+    loadavg: Option<File>,
     processors: u64,
     /// When each thread finished its last turn, microseconds since `begun`; zero while it does not search.
     turns: Vec<AtomicU64>,
@@ -64,8 +62,9 @@ impl Lookout {
 
     fn new(processors: usize) -> Arc<Self> {
         let turns = (0..MAX_THREADS).map(|_| AtomicU64::new(0)).collect();
-        let processors = processors as u64;
-        Arc::new(Self { begun: Instant::now(), processors, turns, places: AtomicU64::new(0) })
+        let (processors, places) = (processors as u64, AtomicU64::new(0));
+        let loadavg = File::open("/proc/loadavg").ok();
+        Arc::new(Self { begun: Instant::now(), loadavg, processors, turns, places })
     }
 
     /// The place of a thread, counted from zero.
@@ -76,6 +75,11 @@ impl Lookout {
 
     fn now_us(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Tasks of the host that run or wait for a processor.
+    fn runnable(&self) -> Option<u32> {
+        sources::read(self.loadavg.as_ref(), text::runnable)
     }
 
     /// How many threads search, and how many of them have not finished a turn for a while.
@@ -97,7 +101,7 @@ impl Place {
             return;
         }
         let (searching, late) = self.lookout.count(now_us);
-        let waits = runnable().is_some_and(|runnable| {
+        let waits = self.lookout.runnable().is_some_and(|runnable| {
             somebody_waits(runnable.into(), searching, late, self.lookout.processors)
         });
         if self.suspicion.seen(waits, now_us, searching) {
@@ -122,15 +126,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.rests();
     }
-}
-
-/// Tasks of the host that run or wait for a processor.
-fn runnable() -> Option<u32> {
-    static LOADAVG: OnceLock<Option<File>> = OnceLock::new();
-    let file = LOADAVG.get_or_init(|| File::open("/proc/loadavg").ok()).as_ref()?;
-    let mut buffer = [0; BUFFER_LEN];
-    let len = file.read_at(&mut buffer, 0).ok()?;
-    text::runnable(buffer.get(..len)?)
 }
 
 /// Every search thread runs, so what is runnable besides them and beyond the processors that have none waits behind one.
@@ -229,6 +224,6 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_how_many_tasks_are_runnable() {
-        assert!(runnable().is_some_and(|tasks| tasks > 0), "this one at least");
+        assert!(Lookout::of_host().runnable().is_some_and(|tasks| tasks > 0), "this one at least");
     }
 }

@@ -83,7 +83,8 @@ impl Sources {
     }
 }
 
-fn read<T>(file: Option<&File>, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+/// What a file of the kernel tells now, as `parse` reads it.
+pub(crate) fn read<T>(file: Option<&File>, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let mut buffer = [0; BUFFER_LEN];
     let len = file?.read_at(&mut buffer, 0).ok()?;
     parse(buffer.get(..len)?)
