@@ -222,9 +222,9 @@ fn wide_vectors_are_given_up_while_the_application_works_and_nothing_is_stopped(
             let sample = LoadSample { elapsed_us: 20_000, demand_permille, ..LoadSample::default() };
             let seen = stage.give(Input::Load(sample));
             assert_eq!(seen.stopped(), []);
-            let paces =
+            let mut paces =
                 seen.all.iter().filter_map(|e| if let Effect::SetPace(p) = e { Some(p) } else { None });
-            last = paces.last().map(|pace| pace.wide_vectors).or(last);
+            last = paces.next_back().map(|pace| pace.wide_vectors).or(last);
         }
         last
     };
