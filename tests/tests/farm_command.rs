@@ -114,3 +114,14 @@ async fn a_folder_with_somebodys_files_is_left_alone_and_a_second_farm_in_one_is
     first.signal(Signal::SIGTERM).unwrap();
     assert_eq!(ended(&mut first).await, 0);
 }
+
+#[tokio::test]
+async fn two_farms_that_are_started_at_once_both_mine() {
+    let folders = [RunFolder::temporary().unwrap(), RunFolder::temporary().unwrap()];
+    let mut farms = [start(&folders[0], &[]), start(&folders[1], &[])];
+    for farm in &mut farms {
+        mines(farm).await;
+        farm.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(ended(farm).await, 0, "{}", shown(farm));
+    }
+}

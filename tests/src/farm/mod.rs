@@ -125,7 +125,7 @@ pub struct FarmPlan {
     pub chain: ChainKind,
     /// Who is paid, as an output script; one of the farm's own when absent.
     pub payout_script: Option<Vec<u8>>,
-    /// The bus's port instead of any free one.
+    /// The bus's port, if it is free, instead of any free one.
     pub nats_port: Option<u16>,
     /// Changes the pool's configuration before it is put.
     pub adjust: fn(&mut PoolConfig),
@@ -307,10 +307,22 @@ impl Farm {
     }
 }
 
-async fn start_bus(folder: &RunFolder, port: Option<u16>) -> Result<NatsServer, FarmError> {
-    let config = Some(repository().join("nats/server/one.conf"));
-    let own = RunFolder::kept(folder.inner("nats-server")?)?;
-    Ok(NatsServer::start_in(own, NatsOptions { config, port }).await?)
+/// On the wished port, or on any free one when somebody took that since it was looked at.
+async fn start_bus(folder: &RunFolder, wish: Option<u16>) -> Result<NatsServer, FarmError> {
+    let start = async |port| {
+        let config = Some(repository().join("nats/server/one.conf"));
+        let own = RunFolder::kept(folder.inner("nats-server")?)?;
+        NatsServer::start_in(own, NatsOptions { config, port }).await
+    };
+    if wish.is_some() {
+        match start(wish).await {
+            Ok(server) => return Ok(server),
+            Err(error) => {
+                tracing::warn!(%error, "the bus does not start on its usual port and takes any free one")
+            }
+        }
+    }
+    Ok(start(None).await?)
 }
 
 fn coordinator(folder: &RunFolder, server: &NatsServer, chain: &Chain) -> Result<Launch, FarmError> {
