@@ -1,8 +1,8 @@
 //! Who waits behind a search thread although it should run, found by counting.
 //!
-//! The kernel lets whoever wakes run before the search at once, but for one case: where the application's group weighs
-//! as little on a processor as an idle one does (its other threads run elsewhere, and a group's weight follows them), the fair
-//! scheduler finds that it is the search's turn, for up to 12 ms (traced). To give way does not help then; to sleep does.
+//! The kernel lets whoever wakes run before the search at once, but not always: waits of up to 12 ms were traced, through
+//! which giving way did not help. The likely reason is that the application's group weighs as little on that processor as an
+//! idle one (a group's weight follows its threads), so that the fair scheduler finds it to be the search's turn.
 //! It is rare, a few times a second, and to sleep is dear, so that it is done only when it was seen several times in
 //! a row: every search thread runs, and yet more tasks are runnable than there are processors.
 
