@@ -89,7 +89,7 @@ pub struct LoadPolicy {
     /// Share of the time that the hypervisor gave to others at which the search is halved.
     pub steal_percent: u8,
     /// Use by everything else below which the search may use wide vectors (AVX2, AVX-512): on some processors whoever
-    /// runs within milliseconds after them runs at a lower clock. At 1 it never may.
+    /// runs within milliseconds after them runs at a lower clock. At 0 it never may, at [`NEVER_PERCENT`] always.
     pub wide_vectors_below_percent: u8,
     /// How long the load must be lower before the search grows again, milliseconds.
     pub release_after_ms: u32,
