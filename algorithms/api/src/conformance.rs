@@ -9,7 +9,7 @@
 
 mod random;
 
-use crate::{Algorithm, Finding, InvalidInput, Range, Target};
+use crate::{Algorithm, Finding, InvalidInput, Range, Search, Target};
 
 /// Lengths beyond the longest accepted that are tried as well, in bytes.
 const EXCESS_LEN: usize = 80;
@@ -151,6 +151,18 @@ fn scan(
     budget: u64,
     target: &Target,
 ) -> Result<Found, Violation> {
+    scan_with(algorithm, input, range, budget, target, &mut |_| {})
+}
+
+/// The same, with `before_call` before each call.
+fn scan_with(
+    algorithm: &dyn Algorithm,
+    input: &[u8],
+    range: Range,
+    budget: u64,
+    target: &Target,
+    before_call: &mut dyn FnMut(&mut dyn Search),
+) -> Result<Found, Violation> {
     let mut search = algorithm.prepare(input).map_err(|_| Violation::Length {
         what: "input",
         len: input.len(),
@@ -160,6 +172,7 @@ fn scan(
     while !left.is_empty() {
         let before = left;
         let reported = found.len();
+        before_call(&mut *search);
         let done = search
             .search(&mut left, budget, target, &mut |f: Finding<'_>| found.push((f.bytes.to_vec(), f.hash)));
         if done != before.len().min(budget) || left.next != before.next + done || left.end != before.end {
@@ -239,19 +252,12 @@ fn splits(algorithm: &dyn Algorithm, input: &[u8], range: Range, all: &Found) ->
 
 /// With wide vectors in every other call only, the same is found.
 fn switching(algorithm: &dyn Algorithm, input: &[u8], range: Range, all: &Found) -> Result<(), Violation> {
-    let refused = |_| Violation::Length { what: "input", len: input.len(), accepted: false };
-    let mut search = algorithm.prepare(input).map_err(refused)?;
-    let (mut found, mut left, mut avoid) = (Found::new(), range, false);
     let budget = (range.len() / 5).max(1);
-    while !left.is_empty() {
+    let mut avoid = false;
+    let found = scan_with(algorithm, input, range, budget, &Target::MAX, &mut |search| {
         avoid = !avoid;
         search.avoid_wide_vectors(avoid);
-        let before = left.next;
-        search.search(&mut left, budget, &Target::MAX, &mut |f| found.push((f.bytes.to_vec(), f.hash)));
-        if left.next == before {
-            return Err(coverage("a call did not scan exactly its budget or what was left", range, budget));
-        }
-    }
+    })?;
     if found == *all {
         Ok(())
     } else {
