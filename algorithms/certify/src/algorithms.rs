@@ -1,12 +1,12 @@
 //! The algorithms that this program can certify: those that it was compiled with.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, measure::Testee};
 use algorithm_api::{Algorithm, conformance::KnownAnswer};
 use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
-use certification::{Digest, KnownAnswers, Subject};
+use certification::{Digest, Subject};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(crate) struct Certifiable {
     /// Reads them.
     read: fn(&str) -> Result<Vec<KnownAnswer>, String>,
     /// Positions that the conformance kit scans at each place.
-    pub(crate) span: u64,
+    span: u64,
 }
 
 static RANDOM_X: RandomX = RandomX::new();
@@ -73,16 +73,15 @@ impl Certifiable {
         &self.algorithm.descriptor().id
     }
 
-    /// The published results.
-    pub(crate) fn answers(&self) -> Result<Vec<KnownAnswer>, Failure> {
-        let algorithm = self.id();
-        (self.read)(self.vectors).map_err(|reason| Failure::Conformance { algorithm, reason })
-    }
-
-    /// What a statement says of them.
-    pub(crate) fn known_answers(&self, passed: usize) -> KnownAnswers {
-        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-        KnownAnswers { passed, sha256: Digest::of(self.vectors.as_bytes()) }
+    /// What is tested.
+    pub(crate) fn testee(&self) -> Result<Testee<'static>, Failure> {
+        let failed = |reason| Failure::Conformance { algorithm: self.id().to_owned(), reason };
+        Ok(Testee {
+            algorithm: self.algorithm,
+            answers: (self.read)(self.vectors).map_err(failed)?,
+            vectors: Digest::of(self.vectors.as_bytes()),
+            span: self.span,
+        })
     }
 
     /// Digest of what was compiled into this program, lower-case hex.

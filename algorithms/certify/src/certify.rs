@@ -1,6 +1,14 @@
 //! Signing statements: `certify`, `countersign`, `attach`.
 
-use crate::{algorithms, cli, cli::SignAs, failure::Failure, files, keys::Signer, measure};
+use crate::{
+    algorithms,
+    cli::{self, SignAs},
+    component::Component,
+    failure::Failure,
+    files,
+    keys::Signer,
+    measure::{self, Testee},
+};
 use certification::{
     Certificate, Digest, MAX_CERTIFICATE_LEN, MAX_SIGNATURE_LEN, Purpose, Signature, Signed, Statement,
     Subject, UnixSeconds,
@@ -21,22 +29,22 @@ impl From<SignAs> for Purpose {
 /// Tests something, states it and signs that.
 pub(crate) fn certify(command: cli::Certify, now: UnixSeconds) -> Result<(), Failure> {
     match command {
-        cli::Certify::Algorithm { id, seconds, mut threads, statement: arguments } => {
+        cli::Certify::Algorithm { id, measured, statement: arguments } => {
             let signer = begin(&arguments)?;
             let entry = algorithms::find(&id)?;
-            let mut statement = state(entry.subject()?, &arguments, now);
-            statement.known_answers = Some(measure::prove(entry)?);
-            threads.sort_unstable();
-            threads.dedup();
-            for threads in threads {
-                statement.rates.push(measure::rate(entry, threads, seconds)?);
-            }
+            let statement = tested(entry.subject()?, &entry.testee()?, &measured, &arguments, now)?;
             finish(&signer, &statement, &arguments)
         }
-        cli::Certify::Component { file, id, version, statement: arguments } => {
+        cli::Certify::Component { file, id, version, vectors, measured, statement: arguments } => {
             let signer = begin(&arguments)?;
-            let subject = Subject::Component { id, version, artifact_sha256: digest_of(&file)? };
-            finish(&signer, &state(subject, &arguments, now), &arguments)
+            let component = Component::load(&file, &vectors)?;
+            let subject = component.subject();
+            if !matches!(&subject, Subject::Component { id: i, version: v, .. } if (i, v) == (&id, &version))
+            {
+                return Err(Failure::Differs(format!("{} says that it is {subject}", file.display())));
+            }
+            let statement = tested(subject, &component.testee(), &measured, &arguments, now)?;
+            finish(&signer, &statement, &arguments)
         }
         cli::Certify::Program { file, name, version, statement: arguments } => {
             let signer = begin(&arguments)?;
@@ -50,6 +58,19 @@ pub(crate) fn certify(command: cli::Certify, now: UnixSeconds) -> Result<(), Fai
 fn begin(arguments: &cli::Statement) -> Result<Signer, Failure> {
     files::must_be_free(&arguments.out)?;
     Signer::read(&arguments.signing)
+}
+
+fn tested(
+    subject: Subject,
+    testee: &Testee<'_>,
+    measured: &cli::Measured,
+    arguments: &cli::Statement,
+    now: UnixSeconds,
+) -> Result<Statement, Failure> {
+    let mut statement = state(subject, arguments, now);
+    statement.known_answers = Some(measure::prove(testee)?);
+    statement.rates = measure::rates(testee, measured)?;
+    Ok(statement)
 }
 
 fn state(subject: Subject, arguments: &cli::Statement, now: UnixSeconds) -> Statement {
@@ -78,31 +99,41 @@ pub(crate) fn countersign(command: &cli::Countersign) -> Result<(), Failure> {
             "the statement is not written in the usual form; have it made anew".to_owned(),
         ));
     }
-    check_here(statement, command.artifact.as_deref())?;
+    check_here(statement, command.artifact.as_deref(), command.vectors.as_deref())?;
     let mut document = certificate.document().clone();
     signer.sign(&mut document, command.role.into(), &shown)?;
     files::replace(&command.certificate, &document.to_json())
 }
 
 /// A certifier signs what he has seen himself.
-fn check_here(statement: &Statement, artifact: Option<&Path>) -> Result<(), Failure> {
+fn check_here(statement: &Statement, artifact: Option<&Path>, vectors: Option<&Path>) -> Result<(), Failure> {
+    let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
     let certified = statement.subject.digest();
-    let (here, known_answers) = match (&statement.subject, artifact) {
-        (Subject::NativeAlgorithm { id, version, .. }, None) => {
+    let (here, known_answers) = match (&statement.subject, artifact, vectors) {
+        (Subject::NativeAlgorithm { id, version, .. }, None, None) => {
             let entry = algorithms::find(id)?;
             if entry.algorithm.descriptor().version != *version {
                 return Err(Failure::Differs(format!("{id} is not compiled in here with version {version}")));
             }
-            (entry.compiled_digest()?, Some(measure::prove(entry)?))
+            (entry.compiled_digest()?, Some(measure::prove(&entry.testee()?)?))
         }
-        (Subject::NativeAlgorithm { .. }, Some(_)) => {
-            return Err(Failure::Usage(
-                "a native algorithm has no --artifact: it is compiled in here".to_owned(),
-            ));
+        (Subject::NativeAlgorithm { .. }, ..) => {
+            return usage("a native algorithm has no --artifact and no --vectors: it is compiled in here");
         }
-        (_, Some(file)) => (digest_of(file)?, None),
-        (_, None) => {
-            return Err(Failure::Usage("name the component or executable with --artifact".to_owned()));
+        (Subject::Component { .. }, Some(file), Some(vectors)) => {
+            let component = Component::load(file, vectors)?;
+            let subject = component.subject();
+            if !subject.is_same_thing(&statement.subject) {
+                return Err(Failure::Differs(format!("{} says that it is {subject}", file.display())));
+            }
+            (subject.digest(), Some(measure::prove(&component.testee())?))
+        }
+        (Subject::Component { .. }, ..) => {
+            return usage("name the component with --artifact and its known answers with --vectors");
+        }
+        (Subject::Program { .. }, Some(file), None) => (digest_of(file)?, None),
+        (Subject::Program { .. }, ..) => {
+            return usage("name the executable with --artifact, and no --vectors");
         }
     };
     if here != certified {

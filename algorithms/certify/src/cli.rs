@@ -111,22 +111,29 @@ pub(crate) struct Statement {
     pub(crate) role: SignAs,
 }
 
+/// How an algorithm's rate is measured.
+#[derive(Debug, Args)]
+pub(crate) struct Measured {
+    /// Processor time to measure for each number of threads, seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub(crate) seconds: u16,
+    /// Numbers of threads to measure
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Vec<u16>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Certify {
     /// An algorithm that is compiled into this program: runs its known answers and the conformance kit, measures its rate
     Algorithm {
         /// Its id
         id: String,
-        /// Processor time to measure for each number of threads, seconds
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
-        seconds: u16,
-        /// Numbers of threads to measure
-        #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
-        threads: Vec<u16>,
+        #[command(flatten)]
+        measured: Measured,
         #[command(flatten)]
         statement: Statement,
     },
-    /// A WebAssembly component, by the digest of its file
+    /// A WebAssembly component, by the digest of its file: runs known answers and the conformance kit in the sandbox, measures
     Component {
         /// Its file
         file: PathBuf,
@@ -136,6 +143,11 @@ pub(crate) enum Certify {
         /// Its version
         #[arg(long)]
         version: u32,
+        /// Known answers: [{"name": …, "input": hex, "finding": hex, "position": number, "hash": hex}]
+        #[arg(long)]
+        vectors: PathBuf,
+        #[command(flatten)]
+        measured: Measured,
         #[command(flatten)]
         statement: Statement,
     },
@@ -161,6 +173,9 @@ pub(crate) struct Countersign {
     /// The component or executable that it is about
     #[arg(long)]
     pub(crate) artifact: Option<PathBuf>,
+    /// The known answers of the component that it is about
+    #[arg(long)]
+    pub(crate) vectors: Option<PathBuf>,
     /// The role of the key
     #[arg(long = "as", value_enum, default_value = "certifier")]
     pub(crate) role: SignAs,

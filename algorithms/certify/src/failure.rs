@@ -14,7 +14,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Differs(String),
     #[error("{algorithm} does not pass: {reason}; it cannot be certified")]
-    Conformance { algorithm: &'static str, reason: String },
+    Conformance { algorithm: String, reason: String },
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]

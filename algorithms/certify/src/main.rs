@@ -4,6 +4,7 @@
 mod algorithms;
 mod certify;
 mod cli;
+mod component;
 mod digest;
 mod failure;
 mod files;

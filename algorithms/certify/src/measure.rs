@@ -1,43 +1,71 @@
 //! What a statement says of an algorithm's correctness and speed.
 
-use crate::{algorithms::Certifiable, failure::Failure};
-use algorithm_api::{Algorithm, Range, Target, conformance};
-use certification::{KnownAnswers, Rate};
+use crate::{cli, failure::Failure};
+use algorithm_api::{
+    Algorithm, Range, Target,
+    conformance::{self, KnownAnswer},
+};
+use certification::{Digest, KnownAnswers, Rate};
 use nix::time::{ClockId, clock_gettime};
 use std::{thread, time::Duration};
 
 /// Processor time of one call of a search, at least, so that reading the clock costs nothing.
 const CALL: Duration = Duration::from_millis(10);
 
-/// Runs the known answers and the conformance kit.
-pub(crate) fn prove(entry: &Certifiable) -> Result<KnownAnswers, Failure> {
-    let answers = entry.answers()?;
-    let algorithm = entry.id();
-    conformance::check(entry.algorithm, &answers, entry.span)
-        .map_err(|violation| Failure::Conformance { algorithm, reason: violation.to_string() })?;
-    println!("{algorithm}: {} known answers and the conformance kit passed", answers.len());
-    Ok(entry.known_answers(answers.len()))
+/// An algorithm and the published results that it must reproduce.
+pub(crate) struct Testee<'a> {
+    /// The algorithm.
+    pub(crate) algorithm: &'a dyn Algorithm,
+    /// The results.
+    pub(crate) answers: Vec<KnownAnswer>,
+    /// Digest of the file that has them.
+    pub(crate) vectors: Digest,
+    /// Positions that the conformance kit scans at each place.
+    pub(crate) span: u64,
 }
 
-/// Searches with `threads` threads for `seconds` of processor time each.
-pub(crate) fn rate(entry: &Certifiable, threads: u16, seconds: u16) -> Result<Rate, Failure> {
-    let answers = entry.answers()?;
-    let id = entry.id();
-    let failed = |reason: &str| Failure::Conformance { algorithm: id, reason: reason.to_owned() };
-    let input = &answers.first().ok_or_else(|| failed("there are no known answers"))?.input;
+impl Testee<'_> {
+    fn failed(&self, reason: String) -> Failure {
+        Failure::Conformance { algorithm: self.algorithm.descriptor().id.to_string(), reason }
+    }
+}
+
+/// Runs the known answers and the conformance kit.
+pub(crate) fn prove(testee: &Testee<'_>) -> Result<KnownAnswers, Failure> {
+    let answers = &testee.answers;
+    conformance::check(testee.algorithm, answers, testee.span)
+        .map_err(|violation| testee.failed(violation.to_string()))?;
+    let id = &testee.algorithm.descriptor().id;
+    println!("{id}: {} known answers and the conformance kit passed", answers.len());
+    let passed = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+    Ok(KnownAnswers { passed, sha256: testee.vectors })
+}
+
+/// Searches with each of these numbers of threads for `seconds` of processor time each.
+pub(crate) fn rates(testee: &Testee<'_>, measured: &cli::Measured) -> Result<Vec<Rate>, Failure> {
+    let mut threads = measured.threads.clone();
+    threads.sort_unstable();
+    threads.dedup();
+    threads.into_iter().map(|threads| rate(testee, threads, measured.seconds)).collect()
+}
+
+fn rate(testee: &Testee<'_>, threads: u16, seconds: u16) -> Result<Rate, Failure> {
+    let none = || testee.failed("there are no known answers".to_owned());
+    let input = &testee.answers.first().ok_or_else(none)?.input;
     let time = Duration::from_secs(seconds.into());
     let samples: Option<Vec<Sample>> = thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| search(entry.algorithm, input, time))).collect();
+            (0..threads).map(|_| scope.spawn(|| search(testee.algorithm, input, time))).collect();
         threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
     });
-    let samples = samples.ok_or_else(|| failed("it could not be measured"))?;
+    let samples = samples.ok_or_else(|| testee.failed("it could not be measured".to_owned()))?;
     let positions: u128 = samples.iter().map(|sample| u128::from(sample.positions)).sum();
     let nanoseconds: u128 = samples.iter().map(|sample| sample.time.as_nanos()).sum();
     let per_second = positions * Duration::from_secs(1).as_nanos() / nanoseconds.max(1);
     let hashes_per_cpu_second = u64::try_from(per_second).unwrap_or(u64::MAX);
     let rate =
         Rate { path: format!("chosen at run time on {}", processor()), threads, hashes_per_cpu_second };
+    let id = &testee.algorithm.descriptor().id;
     println!("{id}: {hashes_per_cpu_second} hashes per CPU-second on {threads} threads");
     Ok(rate)
 }

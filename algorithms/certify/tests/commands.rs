@@ -1,92 +1,19 @@
 //! The program from end to end, in a folder of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod office;
+
 use certification::{MAX_CATALOGUE_LEN, Register, Seen, Signed, Subject, TrustRoots, UnixSeconds};
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
-use tempfile::TempDir;
+use office::Office;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-/// A folder with keys of an author, a certifier and a stranger, and a host's trust roots.
-struct Office(TempDir);
-
-impl Office {
-    fn new() -> Self {
-        let office = Self(tempfile::tempdir().unwrap());
-        for name in ["author", "certifier", "stranger"] {
-            let made = office.run(&format!("keygen --no-password --secret {name}.key --public {name}.pub"));
-            office.succeeded(&made);
-        }
-        office.trust("trust.toml", "author", "certifier");
-        office.trust("other.toml", "stranger", "certifier");
-        office
-    }
-
-    fn trust(&self, file: &str, author: &str, certifier: &str) {
-        let entry = |name: &str, role: &str| {
-            let key = self.text(&format!("{name}.pub"));
-            let key = key.lines().nth(1).unwrap();
-            format!("[[keys]]\nname = \"{name}\"\nkey = \"{key}\"\nroles = [\"{role}\"]\n")
-        };
-        fs::write(self.path(file), entry(author, "author") + &entry(certifier, "certifier")).unwrap();
-    }
-
-    fn path(&self, file: &str) -> std::path::PathBuf {
-        self.0.path().join(file)
-    }
-
-    fn text(&self, file: &str) -> String {
-        fs::read_to_string(self.path(file)).unwrap()
-    }
-
-    fn run(&self, arguments: &str) -> Output {
-        self.run_with(arguments, "")
-    }
-
-    /// Runs the program in the folder; `input` is what a person types.
-    fn run_with(&self, arguments: &str, input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dcmf-certify"))
-            .args(arguments.split(' '))
-            .current_dir(self.0.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // The program may have ended without reading.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
-    }
-
-    fn succeeded(&self, output: &Output) -> String {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout.clone()).unwrap()
-    }
-
-    fn does(&self, arguments: &str) -> String {
-        self.succeeded(&self.run(arguments))
-    }
-
-    /// The program refuses with this exit code and says `wanted`.
-    fn refuses(&self, arguments: &str, exit_code: i32, wanted: &str) {
-        let output = self.run(arguments);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(exit_code), "{arguments}: {said}");
-        assert!(said.contains(wanted), "{arguments}: {said}");
-    }
-
-    /// A program, certified by the author and countersigned by the certifier.
-    fn certified_program(&self) {
-        fs::write(self.path("worker"), "the program").unwrap();
-        self.does(
-            "certify program worker --name dcmf-worker --version 0.1.0 --key author.key --reviewer Ada --days 30 --out w.cert --yes",
-        );
-        self.does("countersign w.cert --artifact worker --key certifier.key --yes");
-    }
+/// A program, certified by the author and countersigned by the certifier.
+fn certified_program(office: &Office) {
+    fs::write(office.path("worker"), "the program").unwrap();
+    office.does(
+        "certify program worker --name dcmf-worker --version 0.1.0 --key author.key --reviewer Ada --days 30 --out w.cert --yes",
+    );
+    office.does("countersign w.cert --artifact worker --key certifier.key --yes");
 }
 
 fn mode(path: &Path) -> u32 {
@@ -210,7 +137,7 @@ fn nothing_is_signed_that_was_not_confirmed_or_differs_from_what_is_here() {
 #[test]
 fn a_certificate_that_was_edited_cut_or_signed_alone_is_refused_with_its_code() {
     let office = Office::new();
-    office.certified_program();
+    certified_program(&office);
     office.does("inspect w.cert --trust trust.toml");
     let good = office.text("w.cert");
     fs::write(office.path("edited.cert"), good.replace("Ada", "Eve")).unwrap();
@@ -230,7 +157,7 @@ fn a_certificate_that_was_edited_cut_or_signed_alone_is_refused_with_its_code() 
 #[test]
 fn each_way_to_revoke_is_believed_and_a_list_only_grows() {
     let office = Office::new();
-    office.certified_program();
+    certified_program(&office);
     let shown = office.does("inspect w.cert");
     let value = |name: &str| {
         let line = shown.lines().find(|line| line.starts_with(name)).unwrap();
@@ -269,7 +196,7 @@ fn each_way_to_revoke_is_believed_and_a_list_only_grows() {
 #[test]
 fn a_host_takes_the_newest_catalogue_and_refuses_the_one_before() {
     let office = Office::new();
-    office.certified_program();
+    certified_program(&office);
     office.does("catalogue --out c.json --key author.key --yes w.cert");
     let first = office.text("c.json");
     let serial = |text: &str| -> u64 {
@@ -301,7 +228,7 @@ fn a_host_takes_the_newest_catalogue_and_refuses_the_one_before() {
 #[test]
 fn a_signature_that_was_made_elsewhere_is_attached() {
     let office = Office::new();
-    office.certified_program();
+    certified_program(&office);
     let whole = Signed::parse("certificate", office.text("w.cert").as_bytes(), MAX_CATALOGUE_LEN).unwrap();
     let [author, certifier] = whole.signatures() else { panic!("two signatures") };
     let mut alone = Signed::new(whole.body().to_owned());
