@@ -15,8 +15,11 @@ use bus_schemas::{
 
 /// A limit changes by at least this much, percent: less is noise.
 const STEP: u8 = 5;
-/// Time constant with which a rising demand is followed, milliseconds.
-const ATTACK_MS: u64 = 60;
+/// A rising demand is the mean of the last samples of so much time, microseconds: it has settled when that has passed, and
+/// what comes in single requests does not look like more than it is.
+const ATTACK_US: u64 = 80_000;
+/// Most samples of that mean.
+const ATTACK_SAMPLES: usize = 8;
 /// Time constant with which a falling demand is followed, milliseconds.
 const DECAY_MS: u64 = 400;
 /// Least time between two steps down for one signal of the application, milliseconds: it needs that long to show what
@@ -105,6 +108,8 @@ struct Tolerance {
 pub struct Governor {
     /// Demand, smoothed, in thousandths of thousandths.
     demand: u64,
+    /// The last samples, newest first: microseconds, and thousandths of the host.
+    recent: [(u32, u16); ATTACK_SAMPLES],
     /// What the search may take from others, in thousandths of the host: it looks like idle time, and is none.
     taken: u16,
     last: Option<(MonotonicMs, LoadSample)>,
@@ -138,6 +143,7 @@ impl Default for Governor {
         let zero = MonotonicMs::default();
         Self {
             demand: 0,
+            recent: [(0, 0); ATTACK_SAMPLES],
             taken: 0,
             last: None,
             tolerance: Tolerance { left: 100, harmful: u8::MAX, forget_at: zero, stepped: zero },
@@ -197,11 +203,30 @@ impl Governor {
     }
 
     fn smooth(&mut self, sample: LoadSample) {
-        let target = u64::from(sample.demand_permille.max(sample.shortfall_permille.unwrap_or(0))) * 1_000;
+        let demand = sample.demand_permille.max(sample.shortfall_permille.unwrap_or(0));
+        self.recent.rotate_right(1);
+        self.recent[0] = (sample.elapsed_us.max(1), demand);
+        let mean = self.recent_mean();
+        if mean >= self.demand {
+            self.demand = mean;
+            return;
+        }
         let elapsed = u64::from(sample.elapsed_us / 1_000).max(1);
-        let constant = if target > self.demand { ATTACK_MS } else { DECAY_MS };
-        let share = (elapsed * 1_000 / (elapsed + constant)).min(1_000);
-        self.demand = (self.demand * (1_000 - share) + target * share) / 1_000;
+        let share = (elapsed * 1_000 / (elapsed + DECAY_MS)).min(1_000);
+        self.demand = (self.demand * (1_000 - share) + mean * share) / 1_000;
+    }
+
+    /// The mean of the last samples, in thousandths of thousandths.
+    fn recent_mean(&self) -> u64 {
+        let (mut time, mut used) = (0, 0);
+        for (elapsed, demand) in self.recent {
+            if time >= ATTACK_US {
+                break;
+            }
+            time += u64::from(elapsed);
+            used += u64::from(elapsed) * u64::from(demand) * 1_000;
+        }
+        used / time.max(1)
     }
 
     /// What every measure leaves, the least of them.

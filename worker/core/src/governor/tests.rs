@@ -81,6 +81,41 @@ fn after_a_step_of_the_load_the_limit_has_settled_within_300_ms_and_stays() {
     assert!(matches!(host.told[..], [Verdict::Engaged(LoadLimit { reason: LoadReason::Demand, .. })]));
 }
 
+/// What two processors are seen to do in 20 ms when requests of half a millisecond come at random and the kernel looks who
+/// runs at each of ten ticks.
+fn requests(percent: u16, seed: &mut u64) -> LoadSample {
+    let mut uniform = || {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 40) as f64 / f64::from(1 << 24)
+    };
+    let mean = f64::from(percent) / 100.0 * 40.0 / 0.5;
+    // A sum of twelve such numbers is near enough to the normal distribution.
+    let count = mean + ((0..12).map(|_| uniform()).sum::<f64>() - 6.0) * mean.sqrt();
+    let ticks = (0..10).filter(|_| uniform() < count * 0.5 / 40.0).count();
+    demand(ticks as u16 * 10)
+}
+
+#[test]
+fn after_a_step_to_a_load_of_single_requests_the_limit_has_nearly_always_settled_within_300_ms() {
+    let mut late = 0;
+    for mut seed in 0..200 {
+        let mut host = Host::new(true);
+        let mut seen = Vec::new();
+        for _ in 0..50 {
+            let sample = requests(5, &mut seed);
+            host.run(20, sample);
+        }
+        for _ in 0..150 {
+            let sample = requests(56, &mut seed);
+            seen.extend(host.run(20, sample));
+        }
+        assert!(seen.windows(2).all(|w| w[1] <= w[0]), "{seen:?}");
+        late += u32::from(seen[14].abs_diff(*seen.last().unwrap()) > 10);
+    }
+    println!("{late} of 200 steps took longer");
+    assert!(late <= 10, "{late} of 200 steps took longer");
+}
+
 #[test]
 fn a_load_that_jumps_to_and_fro_does_not_make_the_limit_jump() {
     let mut host = Host::new(true);
