@@ -51,12 +51,21 @@ struct Kept {
     context: Arc<dyn Context>,
     began: Instant,
     used: Instant,
-    told: bool,
+    /// What it obtained, once that was told.
+    report: Option<Report>,
 }
 
 impl Kept {
     fn is(&self, algorithm: &'static dyn Algorithm, seed: &[u8]) -> bool {
         self.algorithm.descriptor() == algorithm.descriptor() && self.context.seed() == seed
+    }
+
+    fn prepared(&self) -> f64 {
+        match self.context.progress() {
+            Progress::Ready => 1.0,
+            Progress::Underway { done, total } => done as f64 / total.max(1) as f64,
+            Progress::Waiting => 0.0,
+        }
     }
 }
 
@@ -123,16 +132,26 @@ impl Contexts {
     /// What there is to say of the current context once it is ready: how long it took and what it obtained. Said once.
     pub fn news(&self) -> Option<Prepared> {
         let mut held = self.held();
-        let kept = held.current.as_mut().filter(|kept| !kept.told)?;
+        let kept = held.current.as_mut().filter(|kept| kept.report.is_none())?;
         if kept.context.progress() != Progress::Ready {
             return None;
         }
-        kept.told = true;
         let report = kept.context.report();
+        kept.report = Some(report.clone());
         Some(Prepared {
             algorithm: kept.algorithm.descriptor().id.clone(),
             took: kept.began.elapsed(),
             report,
+        })
+    }
+
+    /// How far everything is, without waiting for anybody; nothing while it is being changed.
+    pub fn standing(&self) -> Option<Standing> {
+        let held = self.held.try_lock().ok()?;
+        let report = held.current.as_ref().and_then(|kept| kept.report.as_ref());
+        Some(Standing {
+            prepared: [&held.current, &held.next].map(|kept| kept.as_ref().map_or(0.0, Kept::prepared)),
+            bytes: report.map(bytes_by_pages).unwrap_or_default(),
         })
     }
 
@@ -177,7 +196,7 @@ impl Contexts {
             );
         }
         let now = Instant::now();
-        Ok(Kept { algorithm, context, began: now, used: now, told: false })
+        Ok(Kept { algorithm, context, began: now, used: now, report: None })
     }
 
     /// Only with room for a second one of the same mode: what runs is not slowed down for what comes.
@@ -196,7 +215,7 @@ impl Contexts {
         let context =
             begun.inspect_err(|error| tracing::info!(%error, "the next seed is not prepared ahead"));
         let now = Instant::now();
-        Some(Kept { algorithm, context: context.ok()?, began: now, used: now, told: false })
+        Some(Kept { algorithm, context: context.ok()?, began: now, used: now, report: None })
     }
 }
 
@@ -215,6 +234,29 @@ pub async fn keep_tidy(contexts: Arc<Contexts>) {
             Err(error) => tracing::error!(%error, "memory could not be given back"),
         }
     }
+}
+
+/// The kinds of pages, in the order of [`Standing::bytes`].
+pub const PAGES: [&str; 3] = ["reserved-huge", "transparent-huge", "small"];
+
+/// How far the preparations are.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Standing {
+    /// Of the current seed's context and of the next one's, from 0, also when there is none, to 1 when it is ready.
+    pub prepared: [f64; 2],
+    /// Memory that the current context obtained, by [`PAGES`], in bytes; nothing before it is ready.
+    pub bytes: [u64; 3],
+}
+
+fn bytes_by_pages(report: &Report) -> [u64; 3] {
+    report.areas.iter().fold([0; 3], |[reserved, transparent, small], area| match area.pages {
+        Pages::Huge => [reserved + area.bytes, transparent, small],
+        Pages::Transparent { huge_bytes } => {
+            let huge = huge_bytes.unwrap_or(0).min(area.bytes);
+            [reserved, transparent + huge, small + area.bytes - huge]
+        }
+        Pages::Small => [reserved, transparent, small + area.bytes],
+    })
 }
 
 /// A context that has become ready.
@@ -305,8 +347,12 @@ mod tests {
         assert_eq!(first.mode(), Mode::Light);
         assert!(contexts.held().next.is_none(), "nothing is made ahead while the current one is not ready");
         assert!(contexts.news().is_none());
+        assert_eq!(contexts.standing(), Some(Standing::default()));
         while first.advance() != Progress::Ready {}
+        assert_eq!(contexts.standing().unwrap().prepared, [1.0, 0.0]);
         let told = contexts.news().unwrap();
+        let held: u64 = told.report.areas.iter().map(|area| area.bytes).sum();
+        assert_eq!(contexts.standing().unwrap().bytes.iter().sum::<u64>(), held);
         assert!(told.to_string().contains("randomx-v1 is ready in the light mode"), "{told}");
         assert!(contexts.news().is_none(), "said once");
 
@@ -319,6 +365,7 @@ mod tests {
         while ahead.progress() != Progress::Ready {
             contexts.work_ahead(|| true);
         }
+        assert_eq!(contexts.standing().unwrap().prepared, [1.0, 1.0]);
         assert!(Arc::ptr_eq(&of(&contexts, 2, None), &ahead));
         assert_eq!(seed(), None);
     }

@@ -1,6 +1,6 @@
 //! Every metric of the worker: names with their units, closed labels, one set for each worker of a process.
 
-use crate::certificates;
+use crate::{certificates, contexts};
 use bus_schemas::heartbeat::LoadReport;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -46,6 +46,8 @@ pub struct Metrics {
     node_revision: Gauge,
     cap_percent: Gauge,
     load: [Gauge; 4],
+    context_prepared: [Gauge; 2],
+    context_bytes: [Gauge; 3],
     /// Time from the order to stop to the thread's answer.
     pub stop_seconds: Histogram,
 }
@@ -88,17 +90,17 @@ impl Register {
     }
 
     fn gauge(&self, name: &'static str, about: &'static str) -> Gauge {
-        self.0.describe_gauge(KeyName::from(name), Some(Unit::Count), about.into());
-        let gauge = self.0.register_gauge(&Self::key(name, None), &Self::METADATA);
-        gauge.set(0.0);
-        gauge
+        self.labelled_gauge(name, about, None)
     }
 
-    fn labelled_gauge(&self, of: &'static str) -> Gauge {
-        let name = "dcmf_worker_load_percent";
-        let about = "Share of the host's processor time, or of the time for memory pressure, in percent.";
+    fn labelled_gauge(
+        &self,
+        name: &'static str,
+        about: &'static str,
+        label: Option<(&'static str, &'static str)>,
+    ) -> Gauge {
         self.0.describe_gauge(KeyName::from(name), Some(Unit::Count), about.into());
-        let gauge = self.0.register_gauge(&Self::key(name, Some(("of", of))), &Self::METADATA);
+        let gauge = self.0.register_gauge(&Self::key(name, label), &Self::METADATA);
         gauge.set(0.0);
         gauge
     }
@@ -135,6 +137,18 @@ impl Metrics {
         let joins = |outcome| {
             let name = "dcmf_worker_joins_total";
             r.labelled(name, "Requests to join, by outcome.", Some(("outcome", outcome)))
+        };
+        let load = |of| {
+            let about = "Share of the host's processor time, or of the time for memory pressure, in percent.";
+            r.labelled_gauge("dcmf_worker_load_percent", about, Some(("of", of)))
+        };
+        let context_prepared = |seed| {
+            let about = "How far what an algorithm prepares for a seed (RandomX's data set) is, from 0 to 1.";
+            r.labelled_gauge("dcmf_worker_context_prepared_ratio", about, Some(("seed", seed)))
+        };
+        let context_bytes = |pages| {
+            let about = "Memory that was prepared for the current seed, by the pages it lies in.";
+            r.labelled_gauge("dcmf_worker_context_bytes", about, Some(("pages", pages)))
         };
         Ok(Self {
             hashes: r.counter("dcmf_worker_hashes_total", "Hashes computed in search."),
@@ -179,7 +193,9 @@ impl Metrics {
                 .gauge("dcmf_worker_pool_config_revision", "Revision of the pool's configuration."),
             cap_percent: r
                 .gauge("dcmf_worker_cap_percent", "Share of its time in which each thread may search."),
-            load: ["demand", "search", "steal", "memory-pressure"].map(|of| r.labelled_gauge(of)),
+            load: ["demand", "search", "steal", "memory-pressure"].map(load),
+            context_prepared: ["current", "next"].map(context_prepared),
+            context_bytes: contexts::PAGES.map(context_bytes),
             node_revision: r
                 .gauge("dcmf_worker_node_config_revision", "Revision of the node's configuration."),
             stop_seconds: r.histogram(STOP_SECONDS, "Time from the order to stop to the thread's answer."),
@@ -214,6 +230,16 @@ impl Metrics {
             for (gauge, value) in self.load.iter().zip(values) {
                 gauge.set(f64::from(value));
             }
+        }
+    }
+
+    /// Takes how far the preparations are.
+    pub fn show_contexts(&self, standing: &contexts::Standing) {
+        for (gauge, prepared) in self.context_prepared.iter().zip(standing.prepared) {
+            gauge.set(prepared);
+        }
+        for (gauge, bytes) in self.context_bytes.iter().zip(standing.bytes) {
+            gauge.set(bytes as f64);
         }
     }
 

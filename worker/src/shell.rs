@@ -165,6 +165,7 @@ struct Shell {
     address: Address,
     certificates: Certificates,
     components: Arc<Components>,
+    contexts: Arc<Contexts>,
     search: SearchPool,
     surroundings: Surroundings,
     /// Work and rest in microseconds as the host's own file wants them.
@@ -226,7 +227,7 @@ impl Shell {
         let search = SearchPool::new(found, surroundings.settle(), Arc::clone(&contexts))
             .with_components(components.loader());
         let mut tasks = JoinSet::new();
-        tasks.spawn(contexts::keep_tidy(contexts));
+        tasks.spawn(contexts::keep_tidy(Arc::clone(&contexts)));
         surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
@@ -235,6 +236,7 @@ impl Shell {
             address,
             certificates,
             components,
+            contexts,
             search,
             surroundings,
             rhythm,
@@ -317,6 +319,9 @@ impl Shell {
         let hundredths = u32::from(status.search_threads) * u32::from(status.set_point.cap_percent);
         self.surroundings.hundredths.store(hundredths, Ordering::Relaxed);
         self.metrics.show(&status);
+        if let Some(standing) = self.contexts.standing() {
+            self.metrics.show_contexts(&standing);
+        }
         self.status.send_if_modified(|shown| {
             let changed = shown.as_ref() != Some(&status);
             *shown = Some(status);
