@@ -6,6 +6,7 @@
 
 pub mod application;
 pub mod arrivals;
+pub mod control_group;
 pub mod figures;
 pub mod generator;
 pub mod mining;

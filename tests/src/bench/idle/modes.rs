@@ -53,13 +53,17 @@ fn wide(config: &mut PoolConfig) {
     config.load.wide_vectors_below_percent = NEVER_PERCENT;
 }
 
+fn one_thread(config: &mut PoolConfig) {
+    config.threads = Some(1);
+}
+
 fn half(config: &mut PoolConfig) {
     config.cap_percent = Some(50);
 }
 
-/// Every mode. The worker under caps and with wide vectors draws the curve of the trade between tail and harvest; with rests
+/// Every mode. The worker under caps, on one processor and with wide vectors draws the curve of the trade between tail and harvest; with rests
 /// it shows what they do in a group in which there are none by themselves.
-pub const MODES: [Mode; 8] = [
+pub const MODES: [Mode; 9] = [
     Mode { goals: true, ..mode("worker", Kind::Worker(as_it_comes, "")) },
     mode("nice19", Kind::Naive(None)),
     mode("stop-above-25", Kind::Naive(Some(25))),
@@ -71,6 +75,7 @@ pub const MODES: [Mode; 8] = [
     Mode { by_default: false, ..mode("worker-wide", Kind::Worker(wide, "")) },
     Mode { by_default: false, ..mode("worker-cap-75", Kind::Worker(three_quarters, "")) },
     Mode { by_default: false, ..mode("worker-cap-50", Kind::Worker(half, "")) },
+    Mode { by_default: false, ..mode("worker-one-thread", Kind::Worker(one_thread, "")) },
 ];
 
 /// What a miner has used so far.

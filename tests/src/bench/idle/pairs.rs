@@ -3,7 +3,7 @@
 use super::{
     figures::{Case, Notes, of_pairs},
     mining::Mining,
-    modes::{Miner, Mode},
+    modes::{Kind, Miner, Mode},
     placement::Placement,
     stage::{Application, Lengths, Stage},
     windows::{Pair, mines_first, seed},
@@ -94,7 +94,10 @@ async fn one(
         }
     };
     let logs = RunFolder::temporary()?;
-    let placement = Placement { own_session: planned.mode.own_session, ..Placement::default() };
+    let (placement, _group) = match planned.mode.kind {
+        Kind::Worker(..) => Placement::of_service(),
+        Kind::Naive(_) => (Placement { own_session: planned.mode.own_session, ..Placement::default() }, None),
+    };
     let mut miner = Miner::start(planned.mode, planned.algorithm, &placement, mining, &logs).await?;
     let (mut kept, mut tries) = (Vec::new(), 0);
     while kept.len() < plan.pairs && tries < plan.pairs * MOST_TRIES {

@@ -56,7 +56,7 @@ pub struct Reading {
 
 /// Measures `steps` steps of load for each algorithm, and as many orders.
 pub async fn measure(steps: usize, lengths: Lengths, mining: &mut Mining, notes: &mut Notes) -> Vec<Figure> {
-    let placement = Placement { own_session: true, ..Placement::default() };
+    let (placement, _group) = Placement::of_service();
     let mut figures = Vec::new();
     for algorithm in ALGORITHMS {
         let mut worker = match mining.worker(algorithm, |_| (), "", &placement).await {
