@@ -16,10 +16,12 @@ use bus_schemas::{
 /// A limit changes by at least this much, percent: less is noise.
 const STEP: u8 = 5;
 /// A rising demand is the mean of the last samples of so much time, microseconds: it has settled when that has passed, and
-/// what comes in single requests does not look like more than it is.
-const ATTACK_US: u64 = 80_000;
+/// what comes in single requests does not look like more than it is. Soon for what harms although it yields, later for
+/// what the kernel holds back by itself: bursts would lower its cap for nothing.
+const ATTACK_MEMORY_HARD_US: u64 = 80_000;
+const ATTACK_US: u64 = 240_000;
 /// Most samples of that mean.
-const ATTACK_SAMPLES: usize = 8;
+const ATTACK_SAMPLES: usize = 16;
 /// Time constant with which a falling demand is followed, milliseconds.
 const DECAY_MS: u64 = 400;
 /// Least time between two steps down for one signal of the application, milliseconds: it needs that long to show what
@@ -143,7 +145,8 @@ impl Default for Governor {
         let zero = MonotonicMs::default();
         Self {
             demand: 0,
-            recent: [(0, 0); ATTACK_SAMPLES],
+            // One sample alone says little.
+            recent: [(20_000, 0); ATTACK_SAMPLES],
             taken: 0,
             last: None,
             tolerance: Tolerance { left: 100, harmful: u8::MAX, forget_at: zero, stepped: zero },
@@ -174,7 +177,7 @@ impl Governor {
         memory_hard: bool,
         now: MonotonicMs,
     ) -> Option<Verdict> {
-        self.smooth(sample);
+        self.smooth(sample, if memory_hard { ATTACK_MEMORY_HARD_US } else { ATTACK_US });
         self.vectors.follow(self.demand / 1_000, policy, now);
         self.last = Some((now, sample));
         let wanted = self.wanted(sample, policy, memory_hard, now);
@@ -202,11 +205,11 @@ impl Governor {
         self.last.map(|(at, _)| at.plus_ms(SAMPLE_LIFE_MS))
     }
 
-    fn smooth(&mut self, sample: LoadSample) {
+    fn smooth(&mut self, sample: LoadSample, attack_us: u64) {
         let demand = sample.demand_permille.max(sample.shortfall_permille.unwrap_or(0));
         self.recent.rotate_right(1);
         self.recent[0] = (sample.elapsed_us.max(1), demand);
-        let mean = self.recent_mean();
+        let mean = self.recent_mean(attack_us);
         if mean >= self.demand {
             self.demand = mean;
             return;
@@ -216,11 +219,11 @@ impl Governor {
         self.demand = (self.demand * (1_000 - share) + mean * share) / 1_000;
     }
 
-    /// The mean of the last samples, in thousandths of thousandths.
-    fn recent_mean(&self) -> u64 {
+    /// The mean of the last samples of at least `attack_us`, in thousandths of thousandths.
+    fn recent_mean(&self, attack_us: u64) -> u64 {
         let (mut time, mut used) = (0, 0);
         for (elapsed, demand) in self.recent {
-            if time >= ATTACK_US {
+            if time >= attack_us {
                 break;
             }
             time += u64::from(elapsed);

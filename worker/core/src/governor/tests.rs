@@ -117,6 +117,21 @@ fn after_a_step_to_a_load_of_single_requests_the_limit_has_nearly_always_settled
 }
 
 #[test]
+fn single_requests_do_not_lower_the_cap_of_a_search_that_the_kernel_holds_back() {
+    let mut lowered = 0;
+    for mut seed in 0..200 {
+        let mut host = Host::new(false);
+        for _ in 0..150 {
+            let sample = requests(60, &mut seed);
+            host.run(20, sample);
+        }
+        lowered += usize::from(!host.told.is_empty());
+    }
+    println!("lowered in {lowered} of 200 runs of three seconds");
+    assert_eq!(lowered, 0);
+}
+
+#[test]
 fn a_load_that_jumps_to_and_fro_does_not_make_the_limit_jump() {
     let mut host = Host::new(true);
     host.run(1_000, demand(40));
