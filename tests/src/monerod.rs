@@ -70,6 +70,20 @@ pub struct BlockHeader {
 
 /// Starts a node whose blocks each take `difficulty` hashes, about.
 pub async fn start(folder: RunFolder, difficulty: u64) -> Result<Monerod, HarnessError> {
+    started(folder, difficulty, &[]).await
+}
+
+/// Starts one that answers only who knows `login`, a name and a password with a colon between. So the JSON-RPC of what
+/// this returns is refused.
+pub async fn start_with_login(
+    folder: RunFolder,
+    difficulty: u64,
+    login: &str,
+) -> Result<Monerod, HarnessError> {
+    started(folder, difficulty, &["--rpc-login", login]).await
+}
+
+async fn started(folder: RunFolder, difficulty: u64, more: &[&str]) -> Result<Monerod, HarnessError> {
     let [port] = free_ports()?;
     let data = folder.inner("monerod")?;
     // Without a file of its own monerod reads the one in the user's home.
@@ -88,6 +102,7 @@ pub async fn start(folder: RunFolder, difficulty: u64) -> Result<Monerod, Harnes
         ])
         .args(["--p2p-bind-ip", "127.0.0.1", "--p2p-bind-port", "0", "--rpc-bind-ip", "127.0.0.1"])
         .args(["--rpc-ssl", "disabled", "--disable-dns-checkpoints", "--check-updates", "disabled"])
+        .args(more)
         .args(["--rpc-bind-port".to_owned(), port.to_string()])
         .args(["--fixed-difficulty".to_owned(), difficulty.to_string()])
         .args(["--data-dir".into(), data.as_os_str().to_owned()])

@@ -38,6 +38,14 @@ pub enum RpcError {
     },
 }
 
+impl RpcError {
+    /// Whether the node wants to know first who asks.
+    pub fn is_unauthorized(&self) -> bool {
+        let unauthorized = Some(reqwest::StatusCode::UNAUTHORIZED);
+        matches!(self, Self::Transport { source, .. } if source.status() == unauthorized)
+    }
+}
+
 /// A node's JSON-RPC over HTTP, with a name and a password where it asks for them.
 #[derive(Debug, Clone)]
 pub struct Rpc {

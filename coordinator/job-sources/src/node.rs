@@ -1,10 +1,12 @@
 //! Real nodes in order of preference: which is asked, and how a block goes to all of them.
 
 mod failover;
+mod login;
 mod rpc;
 
 pub use failover::MAX_BACKOFF_MS;
-pub use rpc::{Credentials, Limits};
+pub use login::Credentials;
+pub use rpc::Limits;
 pub(crate) use rpc::{Dialect, Rpc};
 
 use crate::{

@@ -8,7 +8,8 @@ use bus_schemas::{
     work::Extranonce,
 };
 use job_sources::{
-    FoundBlock, JobSource, Limits, NodeAddress, SourceError, SubmitOutcome, Template, monero::MoneroSource,
+    Credentials, FoundBlock, JobSource, Limits, NodeAddress, SourceError, SubmitOutcome, Template,
+    monero::MoneroSource,
 };
 use std::time::Duration;
 use system_tests::{
@@ -26,12 +27,16 @@ const BLOCKS_PER_CALL: u64 = 100;
 const SOON: Duration = Duration::from_secs(60);
 
 fn source(daemons: &[&Monerod]) -> MoneroSource {
+    source_with(daemons, None)
+}
+
+fn source_with(daemons: &[&Monerod], credentials: Option<Credentials>) -> MoneroSource {
     let config = config::MoneroSource {
         nodes: daemons.iter().map(|d| NodeEndpoint { url: d.url.clone(), credentials: None }).collect(),
         wallet: wallet::ADDRESS.to_owned(),
         poll_ms: 100,
     };
-    let address = |d: &&Monerod| NodeAddress { url: d.url.clone(), credentials: None };
+    let address = |d: &&Monerod| NodeAddress { url: d.url.clone(), credentials: credentials.clone() };
     MoneroSource::new(&config, daemons.iter().map(address).collect(), Limits::default()).unwrap()
 }
 
@@ -89,6 +94,30 @@ async fn monerod_accepts_our_blocks_once_and_each_pays_the_wallet_exactly() {
     spoilt.bytes.truncate(60);
     spoilt.hash.0[0] ^= 1;
     assert!(matches!(submit(&source, &spoilt).await, SubmitOutcome::Refused { .. }));
+}
+
+#[tokio::test]
+async fn monerod_with_a_login_takes_blocks_from_who_knows_it_and_refuses_others() {
+    let folder = RunFolder::temporary().unwrap();
+    let mut daemon = monerod::start_with_login(folder, 3, "farm:s3cret").await.unwrap();
+    let known = |password: &str| Some(Credentials { user: "farm".into(), password: password.into() });
+    for stranger in [None, known("guess")] {
+        let error = source_with(&[&daemon], stranger).template(None).await.unwrap_err();
+        assert!(matches!(error, SourceError::Unauthorized { .. }), "{error}");
+    }
+    let source = source_with(&[&daemon], known("s3cret"));
+    let first = source.template(None).await.unwrap();
+    let block = mine(&first, 1).await;
+    // Two calls at once: each has its turn.
+    let (outcome, second) = tokio::join!(submit(&source, &block), source.template(Some(&first)));
+    assert_eq!(outcome, SubmitOutcome::Accepted);
+    let second = tokio::time::timeout(SOON, async { second }).await.unwrap().unwrap();
+    assert_eq!(second.assembly.height(), 2);
+
+    // The challenge and the connection of before are gone.
+    daemon.node.stop().await.unwrap();
+    daemon.node.start_again().await.unwrap();
+    assert_eq!(submit(&source, &block).await, SubmitOutcome::AlreadyKnown);
 }
 
 #[tokio::test]

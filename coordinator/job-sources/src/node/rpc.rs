@@ -1,9 +1,11 @@
 //! JSON-RPC over HTTP with limits: one keep-alive client a node, a deadline and a size for every answer.
 
+use super::login::{Credentials, DIGEST_ATTEMPTS, Login, Turn};
 use crate::source::SourceError;
+use reqwest::{RequestBuilder, Response, StatusCode, header::AUTHORIZATION};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// What a node may take of our time and memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +34,6 @@ impl Default for Limits {
     }
 }
 
-/// How a node knows us. Neither printed nor logged.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-pub struct Credentials {
-    /// Name.
-    pub user: String,
-    /// Password.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).field("password", &"redacted").finish()
-    }
-}
-
 /// How a family of nodes is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -61,8 +48,10 @@ pub(crate) struct Rpc {
     /// As the operator wrote it.
     pub(crate) url: String,
     endpoint: String,
+    /// The endpoint less the host: what a digest is made over.
+    path: String,
     version: &'static str,
-    credentials: Option<Credentials>,
+    login: Login,
     client: reqwest::Client,
     limits: Limits,
 }
@@ -104,7 +93,12 @@ impl Rpc {
             Dialect::Bitcoin => (url.clone(), "1.0"),
             Dialect::Monero => (format!("{}/json_rpc", url.trim_end_matches('/')), "2.0"),
         };
-        Ok(Self { url, endpoint, version, credentials, client, limits })
+        let path = match reqwest::Url::parse(&endpoint) {
+            Ok(endpoint) => endpoint.path().to_owned(),
+            Err(error) => return Err(SourceError::Setup { reason: format!("the URL {url:?}: {error}") }),
+        };
+        let login = Login::new(dialect, credentials);
+        Ok(Self { url, endpoint, path, version, login, client, limits })
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -130,13 +124,49 @@ impl Rpc {
 
     async fn exchange(&self, method: &'static str, params: Value) -> Result<Value, SourceError> {
         let body = json!({ "jsonrpc": self.version, "id": "dcmf", "method": method, "params": params });
-        let mut request = self.client.post(&self.endpoint).json(&body);
-        if let Some(credentials) = &self.credentials {
-            request = request.basic_auth(&credentials.user, Some(&credentials.password));
+        let request = self.client.post(&self.endpoint).json(&body);
+        match &self.login {
+            Login::None => self.read(method, self.sent(request).await?).await,
+            Login::Basic(known) => {
+                let request = request.basic_auth(&known.user, Some(&known.password));
+                self.read(method, self.sent(request).await?).await
+            }
+            Login::Digest(digest) => self.challenged(method, request, digest.turn().await).await,
         }
-        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+    }
+
+    /// Sends a request until the node takes what it is told, and reads the answer.
+    async fn challenged(
+        &self,
+        method: &'static str,
+        request: RequestBuilder,
+        mut turn: Turn<'_>,
+    ) -> Result<Value, SourceError> {
+        for _ in 0..DIGEST_ATTEMPTS {
+            let Some(mut attempt) = request.try_clone() else { break };
+            if let Some(authorization) = turn.authorization(&self.path) {
+                attempt = attempt.header(AUTHORIZATION, authorization);
+            }
+            let response = self.sent(attempt).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return self.read(method, response).await;
+            }
+            if !turn.is_challenged_by(response.headers()) {
+                break;
+            }
+            // A challenge may hold for its connection only, which is used again once this is read.
+            self.body(method, response).await?;
+        }
+        Err(SourceError::Unauthorized { node: self.url.clone() })
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, SourceError> {
+        request.send().await.map_err(|e| self.unreachable(&e))
+    }
+
+    async fn read(&self, method: &'static str, response: Response) -> Result<Value, SourceError> {
         let status = response.status();
-        if status == reqwest::StatusCode::UNAUTHORIZED || status == reqwest::StatusCode::FORBIDDEN {
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             return Err(SourceError::Unauthorized { node: self.url.clone() });
         }
         let body = self.body(method, response).await?;
@@ -154,11 +184,7 @@ impl Rpc {
         }
     }
 
-    async fn body(
-        &self,
-        method: &'static str,
-        mut response: reqwest::Response,
-    ) -> Result<Vec<u8>, SourceError> {
+    async fn body(&self, method: &'static str, mut response: Response) -> Result<Vec<u8>, SourceError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
             if body.len() + chunk.len() > self.limits.answer_len {
@@ -181,16 +207,5 @@ impl Rpc {
             source = cause.source();
         }
         SourceError::Unreachable { node: self.url.clone(), reason }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_never_printed() {
-        let credentials = Credentials { user: "farm".into(), password: "s3cret".into() };
-        assert_eq!(format!("{credentials:?}"), r#"Credentials { user: "farm", password: "redacted" }"#);
     }
 }
