@@ -1,14 +1,22 @@
 //! The algorithms that are compiled in.
 
+use crate::search::thread_time;
 use algorithm_api::Algorithm;
 use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
-use algorithm_sha256d::Sha256d;
+use algorithm_sha256d::{Sha256d, Sha256dOnPath};
 use bus_schemas::{AlgorithmId, Blob, TimestampMs, id::InvalidId};
 use certification::{Digest, Subject};
+use std::sync::LazyLock;
 use worker_core::{Clearance, Offered};
 
+/// On the path that is fastest on this processor.
+static SHA256D: LazyLock<Sha256dOnPath> = LazyLock::new(|| {
+    let algorithm = Sha256d::fastest(thread_time);
+    tracing::info!(path = %algorithm.path(), "sha256d is fastest on this path");
+    algorithm
+});
 static RANDOM_X: RandomX = RandomX::new();
 
 include!(concat!(env!("OUT_DIR"), "/source_digests.rs"));
@@ -16,14 +24,14 @@ include!(concat!(env!("OUT_DIR"), "/source_digests.rs"));
 /// An algorithm and the crate that it was compiled from, of which `build.rs` knows the digest.
 struct Native {
     package: &'static str,
-    algorithm: &'static dyn Algorithm,
+    algorithm: fn() -> &'static dyn Algorithm,
 }
 
 static NATIVE: [Native; 4] = [
-    Native { package: "dcmf-algorithm-sha256d", algorithm: &Sha256d },
-    Native { package: "dcmf-algorithm-scrypt", algorithm: &Scrypt1024 },
-    Native { package: "dcmf-algorithm-blake3", algorithm: &Blake3 },
-    Native { package: "dcmf-algorithm-randomx", algorithm: &RANDOM_X },
+    Native { package: "dcmf-algorithm-sha256d", algorithm: || &*SHA256D },
+    Native { package: "dcmf-algorithm-scrypt", algorithm: || &Scrypt1024 },
+    Native { package: "dcmf-algorithm-blake3", algorithm: || &Blake3 },
+    Native { package: "dcmf-algorithm-randomx", algorithm: || &RANDOM_X },
 ];
 
 /// From so much working memory of a thread on, in bytes, an algorithm lives in the caches that other programs need.
@@ -32,7 +40,7 @@ pub(crate) const MEMORY_HARD_FROM: u64 = 64 * 1024;
 impl Native {
     /// What its certificate is about. A crate that `build.rs` does not name has a digest that nobody certifies.
     fn subject(&self) -> Subject {
-        let descriptor = self.algorithm.descriptor();
+        let descriptor = (self.algorithm)().descriptor();
         let compiled = SOURCE_DIGESTS.iter().find(|(package, _)| *package == self.package);
         let digest = compiled.and_then(|(_, digest)| digest.parse().ok());
         Subject::NativeAlgorithm {
@@ -46,7 +54,7 @@ impl Native {
 /// All of them.
 pub fn offered() -> Result<Vec<Offered>, InvalidId> {
     let describe = |native: &Native| {
-        let descriptor = native.algorithm.descriptor();
+        let descriptor = (native.algorithm)().descriptor();
         let id = AlgorithmId::new(&*descriptor.id)?;
         let memory_hard = descriptor.memory_bytes_per_thread >= MEMORY_HARD_FROM;
         let digest = Blob(native.subject().digest().as_bytes().to_vec());
@@ -68,12 +76,12 @@ pub fn permitted(clearances: &[Clearance], now: TimestampMs) -> Vec<&'static dyn
         let of = |c: &&Clearance| c.digest.0 == digest.as_bytes();
         clearances.iter().find(of).is_some_and(|c| c.verdict.as_ref().is_ok_and(|until| now < *until))
     };
-    NATIVE.iter().filter(is_permitted).map(|native| native.algorithm).collect()
+    NATIVE.iter().filter(is_permitted).map(|native| (native.algorithm)()).collect()
 }
 
 /// The algorithm of this id and version.
 pub fn find(id: &AlgorithmId, version: u32) -> Option<&'static dyn Algorithm> {
-    NATIVE.iter().map(|native| native.algorithm).find(|algorithm| {
+    NATIVE.iter().map(|native| (native.algorithm)()).find(|algorithm| {
         let descriptor = algorithm.descriptor();
         descriptor.id == id.as_str() && descriptor.version == version
     })

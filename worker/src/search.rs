@@ -396,7 +396,7 @@ impl Searcher {
 }
 
 /// Processor time of the calling thread: what it did, not what it waited.
-fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p dcmf-algorithm-sha256d --example sha256d-rate [-- ROUNDS [PATH…]]`
 
-use std::{collections::BTreeMap, error::Error};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use algorithm_api::{Algorithm, Range, Target};
 use algorithm_sha256d::{Path, Sha256d};
@@ -43,6 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let wanted: Vec<_> = words.collect();
     let paths: Vec<_> =
         Path::available().filter(|p| wanted.is_empty() || wanted.iter().any(|w| w == p.name())).collect();
+    let trial = || cpu_seconds().map_or(Duration::ZERO, Duration::from_secs_f64);
+    println!("a worker would take {}", Path::fastest(trial));
     let mut samples = BTreeMap::<Path, Vec<f64>>::new();
     for _ in 0..rounds {
         for path in &paths {

@@ -25,7 +25,7 @@ pub(crate) struct Header {
     /// State after round 3 of the second block for the nonce 0; `a` and `e` grow by `W3`.
     pub(crate) after_round_3: [u32; 8],
     /// `W0..W2`.
-    tail: [u32; 3],
+    pub(crate) tail: [u32; 3],
     /// The whole word.
     pub(crate) w16: u32,
     /// The whole word.

@@ -12,7 +12,8 @@
 //! - For the few that are left: the whole hash, held against the whole target (`search.rs`).
 //!
 //! Where to look: `fips.rs` the standard's own words, `lanes.rs` the scan for vectors, one file for each path,
-//! `path.rs` which path is gone, and the only `unsafe`: calls to what the processor was asked for before.
+//! `path.rs` which path is gone, `kernel/` the program that writes the assembly of `avx512_sha.rs`. `unsafe` are only that
+//! assembly, and calls to what the processor was asked for before.
 
 #[macro_use]
 mod lanes;
@@ -22,6 +23,8 @@ mod arm_sha2;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_sha;
 mod fips;
 mod header;
 mod path;
@@ -32,11 +35,11 @@ mod sha_ni;
 
 use algorithm_api::{Algorithm, Descriptor, InvalidInput, Search};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 pub use header::HEADER_LEN;
-use header::{Header, NONCE_AT};
-use path::CheckedPath;
+use header::NONCE_AT;
+use path::{CheckedPath, Prepared};
 pub use path::{Path, UnavailablePath};
 use search::HeaderSearch;
 
@@ -46,7 +49,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
     input_len: HEADER_LEN..=HEADER_LEN,
     finding_len: 4..=4,
     positions: 1 << 32,
-    memory_bytes_per_thread: 8192,
+    memory_bytes_per_thread: 16384,
 };
 
 /// The hash of `bytes`, plainly.
@@ -59,15 +62,31 @@ pub fn sha256d(bytes: &[u8]) -> [u8; 32] {
 pub struct Sha256d;
 
 impl Sha256d {
-    /// The algorithm on a path of the caller's choice.
+    /// The algorithm on a path of the caller's choice, wide vectors or not.
     pub fn on(path: Path) -> Result<Sha256dOnPath, UnavailablePath> {
-        CheckedPath::new(path).map(Sha256dOnPath)
+        CheckedPath::new(path).map(|path| Sha256dOnPath { wide: path, narrow: path })
+    }
+
+    /// The algorithm on the path that a short trial finds fastest ([`Path::fastest`]), and on [`Path::narrow`] without
+    /// wide vectors.
+    pub fn fastest(cpu_time: impl Fn() -> Duration) -> Sha256dOnPath {
+        Sha256dOnPath { wide: CheckedPath::fastest(cpu_time), narrow: CheckedPath::narrow() }
     }
 }
 
-/// The algorithm on a chosen path: [`Sha256d::on`].
+/// The algorithm on a chosen path: [`Sha256d::on`], [`Sha256d::fastest`].
 #[derive(Debug, Clone, Copy)]
-pub struct Sha256dOnPath(CheckedPath);
+pub struct Sha256dOnPath {
+    wide: CheckedPath,
+    narrow: CheckedPath,
+}
+
+impl Sha256dOnPath {
+    /// That path.
+    pub fn path(&self) -> Path {
+        self.wide.path()
+    }
+}
 
 impl Algorithm for Sha256d {
     fn descriptor(&self) -> &Descriptor {
@@ -94,7 +113,7 @@ impl Algorithm for Sha256dOnPath {
     }
 
     fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput> {
-        header_search(input, self.0, self.0)
+        header_search(input, self.wide, self.narrow)
     }
 
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
@@ -110,5 +129,5 @@ fn header_search(
     DESCRIPTOR.check_input(input)?;
     let mut bytes = [0; HEADER_LEN];
     bytes.copy_from_slice(input);
-    Ok(Box::new(HeaderSearch { header: Header::new(&bytes), path: wide, wide, narrow }))
+    Ok(Box::new(HeaderSearch { prepared: Prepared::new(&bytes), path: wide, wide, narrow }))
 }

@@ -1,16 +1,29 @@
 //! The ways to scan, and which of them this processor can go.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 #[cfg(target_arch = "aarch64")]
 use crate::arm_sha2;
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512, sha_ni};
-use crate::{header::Header, lanes::Stop, portable};
+use crate::{avx2, avx512, avx512_sha, sha_ni};
+use crate::{
+    header::{HEADER_LEN, Header},
+    lanes::Stop,
+    portable,
+};
+
+/// Turns of each path in a trial, calls of a turn, and nonces of a call: as short as a worker's that yields often.
+const TRIAL_TURNS: usize = 9;
+const TRIAL_CALLS: u32 = 6;
+const TRIAL_NONCES: u32 = 1_536;
+/// A path must be faster by this part than one that stands before it: which is the plainer of the two.
+const CLEARLY_LESS: u32 = 20;
 
 /// A way to scan. All report the same findings, at different speeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
+    /// AVX-512 and the SHA instructions of x86-64 at once, forty-eight nonces at a time.
+    Avx512Sha,
     /// AVX-512 of x86-64, sixteen nonces at a time.
     Avx512,
     /// SHA instructions of x86-64, four nonces at a time.
@@ -24,18 +37,43 @@ pub enum Path {
 }
 
 impl Path {
-    /// All that there are, the best first.
+    /// All that there are, the best first as far as it can be known without a clock.
     ///
-    /// The order is reasoned, not measured on the spot: an algorithm has no clock. A hash takes some 2,850 operations.
-    /// AVX-512 does each for sixteen nonces, two a cycle or what amounts to it: 90 cycles. The SHA instructions need
-    /// 60 pairs of rounds, 120 cycles where a pair takes two, and with the steps of the schedule 200 where it takes
-    /// three. AVX2 needs three operations for a rotation: about 250. Whoever has measured otherwise chooses
-    /// with [`Sha256d::on`](crate::Sha256d::on).
+    /// A hash takes some 2,850 operations. AVX-512 does each for sixteen nonces, two a cycle or what amounts to it: 90
+    /// cycles. The SHA instructions need 60 pairs of rounds, 120 cycles where a pair takes two, and with the steps of
+    /// the schedule 200 where it takes three. AVX2 needs three operations for a rotation: about 250. What both at once
+    /// bring depends most on the processor: on one that does a pair in three cycles and two vector operations a cycle
+    /// it can be 78 of the 90 cycles, and less remains of it than that the code fills the instruction cache. A worker
+    /// does not rely on this: [`Self::fastest`].
     ///
-    /// Vectors and SHA instructions mixed in one stream are not among them: both use the same execution ports, and
-    /// some processors take hundreds of cycles for a SHA instruction while the upper half of a vector register is in
-    /// use. Nor is a seventeenth nonce in integer registers: its code does not fit the instruction cache.
-    pub const ALL: [Self; 5] = [Self::Avx512, Self::ShaNi, Self::Avx2, Self::ArmSha2, Self::Portable];
+    /// A seventeenth nonce in integer registers is not among them: its code does not fit the instruction cache.
+    pub const ALL: [Self; 6] =
+        [Self::Avx512, Self::Avx512Sha, Self::ShaNi, Self::Avx2, Self::ArmSha2, Self::Portable];
+
+    /// The one of [`Path::available`] that needs clearly less than those before it of `cpu_time`, the processor time that
+    /// the calling thread has used: the best of several short turns of each counts, in all some milliseconds.
+    pub fn fastest(cpu_time: impl Fn() -> Duration) -> Self {
+        let mut prepared = Prepared::new(&[0x5a; HEADER_LEN]);
+        let mut times: Vec<_> = Self::available().map(|path| (Duration::MAX, path)).collect();
+        if times.len() > 1 {
+            times.pop();
+        }
+        for _ in 0..TRIAL_TURNS {
+            for (least, path) in &mut times {
+                let begun = cpu_time();
+                for call in 0..TRIAL_CALLS {
+                    // Only a hash that begins with 32 bits of zero would end it early.
+                    let _ =
+                        CheckedPath(*path).find(&mut prepared, call * TRIAL_NONCES, TRIAL_NONCES.into(), 0);
+                }
+                *least = (*least).min(cpu_time().saturating_sub(begun));
+            }
+        }
+        let fastest = |best: (Duration, Self), other: (Duration, Self)| {
+            if other.0 + other.0 / CLEARLY_LESS < best.0 { other } else { best }
+        };
+        times.into_iter().reduce(fastest).map_or(Self::Portable, |(_, path)| path)
+    }
 
     /// Those that this processor can go, the best first; the last is [`Path::Portable`].
     pub fn available() -> impl Iterator<Item = Self> {
@@ -57,6 +95,12 @@ impl Path {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Sha => {
+                is_x86_feature_detected!("avx512vl")
+                    && Self::Avx512.is_available()
+                    && Self::ShaNi.is_available()
+            }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => is_x86_feature_detected!("avx512f"),
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi => {
@@ -74,7 +118,7 @@ impl Path {
             }
             Self::Portable => true,
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512 | Self::ShaNi | Self::Avx2 => false,
+            Self::Avx512Sha | Self::Avx512 | Self::ShaNi | Self::Avx2 => false,
             #[cfg(not(target_arch = "aarch64"))]
             Self::ArmSha2 => false,
         }
@@ -83,6 +127,7 @@ impl Path {
     /// Its name in figures and reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Avx512Sha => "avx512+sha",
             Self::Avx512 => "avx512",
             Self::ShaNi => "sha-ni",
             Self::Avx2 => "avx2",
@@ -103,6 +148,23 @@ impl fmt::Display for Path {
 #[error("this processor cannot go the path {0} of sha256d: choose one of Path::available()")]
 pub struct UnavailablePath(pub Path);
 
+/// A header, and what paths make of it once.
+pub(crate) struct Prepared {
+    pub(crate) header: Header,
+    #[cfg(target_arch = "x86_64")]
+    workspace: Option<Box<avx512_sha::Workspace>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(header: &[u8; HEADER_LEN]) -> Self {
+        Self {
+            header: Header::new(header),
+            #[cfg(target_arch = "x86_64")]
+            workspace: None,
+        }
+    }
+}
+
 /// A path that this processor can go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckedPath(Path);
@@ -120,11 +182,19 @@ impl CheckedPath {
         Self(Path::narrow())
     }
 
+    pub(crate) fn fastest(cpu_time: impl Fn() -> Duration) -> Self {
+        Self(Path::fastest(cpu_time))
+    }
+
+    pub(crate) const fn path(self) -> Path {
+        self.0
+    }
+
     /// Nonces of a batch.
     pub(crate) const fn lanes(self) -> u32 {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => avx512::LANES,
+            Path::Avx512Sha | Path::Avx512 => avx512::LANES,
             #[cfg(target_arch = "x86_64")]
             Path::ShaNi => sha_ni::LANES,
             #[cfg(target_arch = "x86_64")]
@@ -138,11 +208,19 @@ impl CheckedPath {
     /// Scans at least `count` nonces from `first` on, in whole batches, up to the first batch that may hold a finding:
     /// one whose top word is not above `top`. The whole loop is the path's own, so that what chooses it costs nothing.
     #[allow(unsafe_code)]
-    pub(crate) fn find(self, header: &Header, first: u32, count: u64, top: u32) -> Option<Stop> {
+    pub(crate) fn find(self, prepared: &mut Prepared, first: u32, count: u64, top: u32) -> Option<Stop> {
+        let header = &prepared.header;
         match self.0 {
-            // SAFETY: `new`, `best` and `narrow` have asked for what `Path::is_available` names: avx512f.
+            // SAFETY: `new`, `best`, `fastest` and `narrow` have asked for what `Path::is_available` names: avx512f.
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => unsafe { avx512::find(header, first, count, top) },
+            // SAFETY: as above, what the next two name: avx512f, sha, avx.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512Sha => {
+                let made = || Box::new(avx512_sha::Workspace::new(header));
+                let workspace = prepared.workspace.get_or_insert_with(made);
+                unsafe { avx512_sha::find(header, workspace, first, count, top) }
+            }
             // SAFETY: as above: sha, ssse3, sse4.1, avx; sse2 is part of x86-64.
             #[cfg(target_arch = "x86_64")]
             Path::ShaNi => unsafe { sha_ni::find(header, first, count, top) },

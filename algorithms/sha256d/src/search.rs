@@ -2,11 +2,14 @@
 
 use algorithm_api::{Finding, Range, Search, Target};
 
-use crate::{DESCRIPTOR, header::Header, path::CheckedPath};
+use crate::{
+    DESCRIPTOR,
+    path::{CheckedPath, Prepared},
+};
 
 /// A prepared header.
 pub(crate) struct HeaderSearch {
-    pub(crate) header: Header,
+    pub(crate) prepared: Prepared,
     /// That in use, one of the following two.
     pub(crate) path: CheckedPath,
     pub(crate) wide: CheckedPath,
@@ -26,14 +29,14 @@ impl Search for HeaderSearch {
         let top = top_word(target);
         let mut next = scanned.start;
         while let Some(stop) =
-            self.path.find(&self.header, next as u32, scanned.end.saturating_sub(next), top)
+            self.path.find(&mut self.prepared, next as u32, scanned.end.saturating_sub(next), top)
         {
             let batch = next + stop.before;
             // The last batch may reach past the end: those lanes are not looked at.
             for position in batch..scanned.end.min(batch + lanes) {
                 if stop.candidates >> (position - batch) & 1 == 1 {
                     let nonce = position as u32;
-                    let hash = self.header.hash(nonce);
+                    let hash = self.prepared.header.hash(nonce);
                     if target.is_met_by(&hash) {
                         sink(Finding { bytes: &nonce.to_le_bytes(), hash });
                     }

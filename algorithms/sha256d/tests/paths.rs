@@ -4,6 +4,7 @@
 use algorithm_api::{Algorithm, Range, Target};
 use algorithm_sha256d::{Path, Sha256d};
 use proptest::prelude::*;
+use std::{cell::Cell, time::Duration};
 
 type Found = Vec<(u32, [u8; 32])>;
 
@@ -99,7 +100,58 @@ proptest! {
 }
 
 #[test]
+fn of_all_paths_the_one_that_needs_least_time_is_the_fastest() {
+    let paths: Vec<_> = Path::available().collect();
+    let tried = paths.len().saturating_sub(1).max(1);
+    for (favoured, path) in paths.iter().enumerate().take(tried) {
+        // Asked twice a turn, before and after; every third turn of the favoured is quick, all others are slow.
+        let asked = Cell::new(0);
+        let clock = || {
+            let [turn, after] = [asked.get() / 2, asked.get() % 2];
+            asked.set(asked.get() + 1);
+            let is_quick = turn % tried == favoured && turn / tried == 2;
+            Duration::from_millis(1_000 * turn as u64 + after as u64 * if is_quick { 3 } else { 7 })
+        };
+        assert_eq!(Path::fastest(clock), *path);
+    }
+}
+
+#[test]
+fn of_paths_that_need_as_much_the_first_is_the_fastest() {
+    let asked = Cell::new(0_u64);
+    let clock = || {
+        asked.set(asked.get() + 1);
+        // Each turn is a little shorter than the one before.
+        Duration::from_micros(1_000 * asked.get() - asked.get() * asked.get() / 16)
+    };
+    assert_eq!(Some(Path::fastest(clock)), Path::available().next());
+}
+
+#[test]
 fn without_wide_vectors_a_processor_with_sha_instructions_uses_them_and_another_its_best() {
     let with = [Path::ShaNi, Path::ArmSha2].into_iter().find(|path| path.is_available());
     assert_eq!(Path::narrow(), with.unwrap_or(Path::best()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Long enough for paths that work on many batches in one go, and with findings in the middle of them.
+    #[test]
+    fn long_ranges_with_few_findings_give_on_each_path_what_the_portable_path_gives(
+        header in prop::collection::vec(any::<u8>(), 80),
+        first in any::<u32>(),
+        len in 300_u32..40_000,
+        bits in 12_u32..16,
+    ) {
+        let first = first.min(u32::MAX - len);
+        let mut target = [0xff; 32];
+        target[28..].copy_from_slice(&(u32::MAX >> bits).to_le_bytes());
+        let target = Target::from_le_bytes(target);
+        let range = Range { next: first.into(), end: u64::from(first) + u64::from(len) };
+        let wanted = search(Path::Portable, &header, range, u64::MAX, &target);
+        for path in Path::available() {
+            prop_assert_eq!(&search(path, &header, range, u64::MAX, &target), &wanted, "{}", path);
+        }
+    }
 }
