@@ -1,41 +1,25 @@
-//! Who searches: a path of an algorithm by itself, or the worker's own threads.
+//! Who searches: a path of an algorithm by itself, or what `whole_worker.rs` and `peer.rs` have.
 
 use crate::{bench::thread_cpu, coordinator::Failure};
 use algorithm_api::{Algorithm, Range, Target};
 use algorithm_blake3::Blake3;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
-use bus_schemas::{
-    AlgorithmId, ShareBits, examples,
-    job::{AlgorithmRef, Job},
-    policy::Priority,
-    work::NonceRange,
-};
+use bus_schemas::ShareBits;
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
-use worker::{contexts::Contexts, search::SearchPool};
-use worker_core::{Assignment, Input, Pace, Rhythm, SearchOrder, Unit};
-
-use super::WORKER;
-use crate::bench::idle::processor_time::{HashThreads, used};
 
 /// Everything that is measured.
 pub(super) const ALGORITHMS: [&str; 3] = ["sha256d", "scrypt-1024-1-1", "blake3"];
 /// Difficulty of what counts as a finding, in bits: rare, and yet looked for as in a real pool.
-const BITS: u8 = 24;
+pub(super) const BITS: u8 = 24;
 /// Length of a block's header in bytes.
 const HEADER_LEN: usize = 80;
 /// Processor time of one call, about.
 const CALL: Duration = Duration::from_millis(2);
-/// Time that a pool of threads may take to say how far it got.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
-/// Findings and ends that wait for the benchmark.
-const INBOX: usize = 1_024;
 
 /// What was searched in one turn.
 #[derive(Debug, Clone, Copy)]
@@ -154,65 +138,4 @@ impl Contender for OnPath {
         }
         Ok(Searched { hashes: hashes as f64, cpu, clock })
     }
-}
-
-/// The worker's search threads as in operation: chunks, findings, pace, idle class.
-pub(super) struct WholeWorker {
-    pub(super) algorithm: &'static str,
-}
-
-impl WholeWorker {
-    fn order(&self, thread: usize) -> Result<SearchOrder, Failure> {
-        let mut job: Job = examples::job()?;
-        job.algorithm = AlgorithmRef { id: AlgorithmId::new(self.algorithm)?, ..job.algorithm };
-        let bits = ShareBits::new(BITS);
-        let target = bus_schemas::Target::from_share_bits(bits);
-        let assignment = Assignment { job: Arc::new(job), slot: 3, slot_generation: 1, bits, target };
-        let unit = Unit { row: thread as u64, nonces: NonceRange { start: 0, end: 1 << 32 } };
-        Ok(SearchOrder { thread: thread as u16, order: 1, assignment: Arc::new(assignment), unit })
-    }
-}
-
-impl Contender for WholeWorker {
-    fn name(&self) -> String {
-        WORKER.to_owned()
-    }
-
-    fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
-        let (results, mut inbox) = mpsc::channel(INBOX);
-        let mut pool = SearchPool::new(results, Arc::new(|_| ()), Arc::new(Contexts::new(None)));
-        let rhythm = Rhythm { work_us: 20_000, rest_us: 0 };
-        pool.set_pace(Pace { cap_percent: 100, priority: Priority::Idle, rhythm, wide_vectors: true });
-        let begun = Instant::now();
-        for thread in 0..threads {
-            pool.start(self.order(thread)?)?;
-        }
-        thread::sleep(length);
-        let searching = HashThreads::of_worker(std::process::id())?;
-        for thread in 0..threads {
-            pool.stop(thread as u16, 1);
-        }
-        let mut hashes = 0;
-        for _ in 0..threads {
-            hashes += ended(&mut inbox)?;
-        }
-        let clock = begun.elapsed();
-        // They wait for their next order, so all that they used was for this one.
-        let cpu = used(&BTreeMap::new(), &searching.read());
-        Ok(Searched { hashes: hashes as f64, cpu, clock })
-    }
-}
-
-/// Positions of the next unit that ends.
-fn ended(inbox: &mut mpsc::Receiver<Input>) -> Result<u64, Failure> {
-    let deadline = Instant::now() + STOP_DEADLINE;
-    while Instant::now() < deadline {
-        match inbox.try_recv() {
-            Ok(Input::UnitEnded { next, .. }) => return Ok(next),
-            Ok(Input::Found { .. }) => {}
-            Ok(other) => return Err(format!("the search threads say {other:?}").into()),
-            Err(_) => thread::sleep(Duration::from_millis(1)),
-        }
-    }
-    Err(format!("the search threads did not stop within {STOP_DEADLINE:?}").into())
 }

@@ -9,16 +9,18 @@ mod huge_pages;
 mod peer;
 mod race;
 mod randomx;
+mod whole_worker;
 mod xmrig;
 
 pub use peer::Peer;
 
 use super::{Figure, idle::processor_time::processors};
 use crate::coordinator::Failure;
-use contender::{Contender, OnPath, WholeWorker};
+use contender::{Contender, OnPath};
 use race::{Extra, Rows};
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
+use whole_worker::WholeWorker;
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +92,7 @@ fn one(
     for path in OnPath::all(algorithm).into_iter().filter(|path| selection.has_path(&path.name())) {
         rows.add(path);
     }
-    rows.add(WholeWorker { algorithm });
+    rows.add(WholeWorker::new(algorithm)?);
     if let Some(peer) = peer.and_then(|program| Peer::new(program, algorithm)) {
         rows.add(peer);
     }

@@ -1,6 +1,9 @@
 //! RandomX: the preparation of its data set, then how fast it searches with the data set and without.
 
-use super::{Plan, Selection, case, contender::OnPath, huge_pages::HugePages, race::Rows, xmrig::Xmrig};
+use super::{
+    Plan, Selection, WORKER, case, contender::OnPath, huge_pages::HugePages, race::Rows,
+    whole_worker::WholeWorker, xmrig::Xmrig,
+};
 use crate::{
     bench::{
         Figure,
@@ -42,7 +45,8 @@ pub(super) fn measure(
     peer: Option<&Path>,
 ) -> Result<Vec<Figure>, Failure> {
     let peer = peer.filter(|program| Xmrig::is(program));
-    let programs = 1 + u64::from(peer.is_some());
+    // The bare library, the worker, and the peer.
+    let programs = 2 + u64::from(peer.is_some());
     let _pages = HugePages::reserve(programs * (PAGES + PAGES_A_THREAD * processors() as u64));
     let randomx = RandomX::new();
     let seeded = randomx.seeded().ok_or("RandomX without contexts")?;
@@ -52,19 +56,22 @@ pub(super) fn measure(
             Mode::Fast => preparations(plan, seeded, peer, &mut figures)?,
             Mode::Light => (prepared(seeded, Mode::Light)?, None),
         };
+        let worker = WholeWorker::of_randomx(SEED, mode)?;
         for threads in selection.threads() {
             let mut rows = Rows::default();
             let algorithm = context.algorithm().ok_or("the context is not ready")?;
             rows.add(OnPath::of(mode.to_string(), algorithm, SEED.to_vec(), BLOB_LEN));
+            rows.add(worker.clone());
             if let Some(program) = peer {
                 let prepared = if threads == processors() { xmrig.take() } else { None };
                 rows.add(prepared.map_or_else(|| Xmrig::start(program, mode, threads), Ok)?);
             }
             rows.turns(plan, NAME, threads)?;
-            let extra = [("pages", json!(pages(context.as_ref())))];
+            let extra = [("mode", json!(mode.to_string())), ("pages", json!(pages(context.as_ref())))];
             figures.extend(rows.figures(NAME, threads, &extra));
-            let extra = [("path", json!(mode.to_string()))];
-            figures.extend(rows.ratios(NAME, threads, 0, &extra, Some(GOAL)));
+            for (row, path) in [(0, mode.to_string()), (1, format!("{WORKER} {mode}"))] {
+                figures.extend(rows.ratios(NAME, threads, row, &[("path", json!(path))], Some(GOAL)));
+            }
         }
     }
     Ok(figures)
