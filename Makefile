@@ -22,6 +22,8 @@ parts_of_bitcoin := nats-server btcd
 parts_of_litecoin := nats-server litecoind
 parts_of_monero := nats-server monerod
 parts_of_run = $(or $(parts_of_$(CHAIN)),$(error CHAIN=$(CHAIN) is unknown: embedded, bitcoin, litecoin or monero))
+# The algorithms that are Rust throughout: what they have for 64-bit ARM is checked on any machine.
+written_for_arm := $(addprefix --package dcmf-algorithm-,sha256d scrypt blake3)
 # Tests of a part that is not there; the name of a test holds the parts that it needs (nats_cli for nats-cli).
 skip = $(foreach part,$(shell ls .parts/missing 2>/dev/null),--skip $(subst -,_,$(part))) \
     $(if $(wildcard .parts/bin/bitcoind),,--skip bitcoin_knots)
@@ -44,9 +46,12 @@ test-knots: ## the tests against Bitcoin Knots, from Debian sid (make test runs 
 	cargo build --workspace --all-targets
 	cargo test --workspace -- bitcoin_knots
 
-lint: ## formatting and clippy, warnings denied
+lint: ## formatting and clippy, warnings denied; what is written for 64-bit ARM is compiled
+	@$(install) aarch64-target
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	$(if $(wildcard .parts/missing/aarch64-target),@echo "!!! NOT CHECKED: the paths for 64-bit ARM",\
+	    cargo clippy --target aarch64-unknown-linux-gnu $(written_for_arm) --lib -- -D warnings)
 
 parts: ## install the real components that the tests run against into .parts/
 	@$(install) cmake nats-server nats-cli btcd litecoind monerod xmrig wasm32-target alertmanager

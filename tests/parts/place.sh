@@ -89,3 +89,10 @@ go_tool() {
     (cd "$here/$1" && go build -trimpath -o "$bin/$2" "$3") ||
         { echo "go build $3 failed: is the Go module proxy reachable (go env GOPROXY)?" >&2; exit 1; }
 }
+
+# rust_target TARGET: the standard library for TARGET of the Rust that is on PATH.
+rust_target() {
+    [[ -d $(rustc --print sysroot)/lib/rustlib/$1/lib ]] && return
+    need rustup "install the standard library for $1 that belongs to $(rustc --version)"
+    rustup --quiet target add "$1"
+}
