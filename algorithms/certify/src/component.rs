@@ -32,8 +32,9 @@ struct Published {
 }
 
 impl Component {
-    /// Loads `file`, with every native kernel that is compiled in here, and reads the results in `vectors`.
-    pub(crate) fn load(file: &Path, vectors: &Path) -> Result<Self, Failure> {
+    /// Loads `file`, with every native kernel that is compiled in here, and reads the results in `vectors`. It must say
+    /// of itself that it is `wanted`, an id and a version.
+    pub(crate) fn load(file: &Path, vectors: &Path, wanted: (&str, u32)) -> Result<Self, Failure> {
         let bytes = files::read(file, files::MAX_ARTIFACT_LEN)?;
         let refused =
             |reason: String| Failure::Differs(format!("{} cannot run on any host: {reason}", file.display()));
@@ -46,7 +47,13 @@ impl Component {
         let published: Vec<Published> =
             serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         let answers = published.into_iter().map(known_answer).collect::<Result<_, _>>().map_err(wrong)?;
-        Ok(Self { artifact_sha256: Digest::of(&bytes), algorithm, answers, vectors: Digest::of(&text) })
+        let this =
+            Self { artifact_sha256: Digest::of(&bytes), algorithm, answers, vectors: Digest::of(&text) };
+        let descriptor = this.algorithm.descriptor();
+        if (&*descriptor.id, descriptor.version) != wanted {
+            return Err(Failure::Differs(format!("{} says that it is {}", file.display(), this.subject())));
+        }
+        Ok(this)
     }
 
     /// What a certificate of it is about: what it says of itself.
