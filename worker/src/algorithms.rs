@@ -1,7 +1,7 @@
 //! The algorithms that are compiled in.
 
 use crate::search::thread_time;
-use algorithm_api::Algorithm;
+use algorithm_api::{Algorithm, Descriptor, InvalidInput, Search};
 use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
@@ -11,12 +11,30 @@ use certification::{Digest, Subject};
 use std::sync::LazyLock;
 use worker_core::{Clearance, Offered};
 
-/// On the path that is fastest on this processor.
-static SHA256D: LazyLock<Sha256dOnPath> = LazyLock::new(|| {
+static FASTEST_SHA256D: LazyLock<Sha256dOnPath> = LazyLock::new(|| {
     let algorithm = Sha256d::fastest(thread_time);
     tracing::info!(path = %algorithm.path(), "sha256d is fastest on this path");
     algorithm
 });
+
+/// SHA-256d on the path that is fastest on this processor. It is tried by the first thread that searches it, in that
+/// thread's class, and never by a worker that searches something else.
+struct FastestSha256d;
+
+impl Algorithm for FastestSha256d {
+    fn descriptor(&self) -> &Descriptor {
+        Sha256d.descriptor()
+    }
+
+    fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput> {
+        FASTEST_SHA256D.prepare(input)
+    }
+
+    fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
+        Sha256d.verify(input, finding)
+    }
+}
+
 static RANDOM_X: RandomX = RandomX::new();
 
 include!(concat!(env!("OUT_DIR"), "/source_digests.rs"));
@@ -24,14 +42,14 @@ include!(concat!(env!("OUT_DIR"), "/source_digests.rs"));
 /// An algorithm and the crate that it was compiled from, of which `build.rs` knows the digest.
 struct Native {
     package: &'static str,
-    algorithm: fn() -> &'static dyn Algorithm,
+    algorithm: &'static dyn Algorithm,
 }
 
 static NATIVE: [Native; 4] = [
-    Native { package: "dcmf-algorithm-sha256d", algorithm: || &*SHA256D },
-    Native { package: "dcmf-algorithm-scrypt", algorithm: || &Scrypt1024 },
-    Native { package: "dcmf-algorithm-blake3", algorithm: || &Blake3 },
-    Native { package: "dcmf-algorithm-randomx", algorithm: || &RANDOM_X },
+    Native { package: "dcmf-algorithm-sha256d", algorithm: &FastestSha256d },
+    Native { package: "dcmf-algorithm-scrypt", algorithm: &Scrypt1024 },
+    Native { package: "dcmf-algorithm-blake3", algorithm: &Blake3 },
+    Native { package: "dcmf-algorithm-randomx", algorithm: &RANDOM_X },
 ];
 
 /// From so much working memory of a thread on, in bytes, an algorithm lives in the caches that other programs need.
@@ -40,7 +58,7 @@ pub(crate) const MEMORY_HARD_FROM: u64 = 64 * 1024;
 impl Native {
     /// What its certificate is about. A crate that `build.rs` does not name has a digest that nobody certifies.
     fn subject(&self) -> Subject {
-        let descriptor = (self.algorithm)().descriptor();
+        let descriptor = self.algorithm.descriptor();
         let compiled = SOURCE_DIGESTS.iter().find(|(package, _)| *package == self.package);
         let digest = compiled.and_then(|(_, digest)| digest.parse().ok());
         Subject::NativeAlgorithm {
@@ -54,7 +72,7 @@ impl Native {
 /// All of them.
 pub fn offered() -> Result<Vec<Offered>, InvalidId> {
     let describe = |native: &Native| {
-        let descriptor = (native.algorithm)().descriptor();
+        let descriptor = native.algorithm.descriptor();
         let id = AlgorithmId::new(&*descriptor.id)?;
         let memory_hard = descriptor.memory_bytes_per_thread >= MEMORY_HARD_FROM;
         let digest = Blob(native.subject().digest().as_bytes().to_vec());
@@ -76,12 +94,12 @@ pub fn permitted(clearances: &[Clearance], now: TimestampMs) -> Vec<&'static dyn
         let of = |c: &&Clearance| c.digest.0 == digest.as_bytes();
         clearances.iter().find(of).is_some_and(|c| c.verdict.as_ref().is_ok_and(|until| now < *until))
     };
-    NATIVE.iter().filter(is_permitted).map(|native| (native.algorithm)()).collect()
+    NATIVE.iter().filter(is_permitted).map(|native| native.algorithm).collect()
 }
 
 /// The algorithm of this id and version.
 pub fn find(id: &AlgorithmId, version: u32) -> Option<&'static dyn Algorithm> {
-    NATIVE.iter().map(|native| (native.algorithm)()).find(|algorithm| {
+    NATIVE.iter().map(|native| native.algorithm).find(|algorithm| {
         let descriptor = algorithm.descriptor();
         descriptor.id == id.as_str() && descriptor.version == version
     })
