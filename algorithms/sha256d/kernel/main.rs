@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 ///
 /// - `rdi`, `rdx`: middle of the workspace and of its tables
 /// - `r9`: message that the SHA unit reads
-/// - `rcx`, `r11`: constants and place of the pairs of a block of the schedule
+/// - `rcx`, `r11`: constants and place of the pairs of a block of the schedule; `rcx`: the pair that the SHA unit is at
 /// - `r8d`: lanes of the last test that may meet the target; `r10d`: of all tests of an iteration
 fn function() -> Instructions {
     let mut whole = Instructions::default();

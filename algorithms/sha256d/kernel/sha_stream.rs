@@ -8,7 +8,7 @@ use crate::{
 /// Nonces at a time: enough that none waits for itself.
 const WAYS: usize = 4;
 
-/// Reads the message at `r9`, whose middle `r9` is moved through, and leaves the rows.
+/// Reads the message at `r9`, through whose pairs `rcx` is moved, and leaves the rows.
 pub fn rounds() -> Instructions {
     let mut stream = Instructions::default();
     for first in (0..LANES).step_by(WAYS) {

@@ -20,8 +20,10 @@ use crate::{
 
 /// Nonces of an iteration.
 const NONCES: u64 = 48;
-/// With a target that one in so many meets the scan would stop too often.
-const RAREST_BITS: u32 = 12;
+/// A target of fewer leading zero bits is met so often that the scan would do little but stop.
+const LEAST_ZERO_BITS: u32 = 12;
+/// Pairs of rounds that the SHA unit does for a hash.
+const PAIRS: usize = 31;
 
 /// What the SHA unit reads of sixteen nonces.
 #[repr(C, align(64))]
@@ -33,7 +35,7 @@ struct Message {
 }
 
 #[repr(C, align(64))]
-struct Pairs([[[u32; 2]; 16]; 31]);
+struct Pairs([[[u32; 2]; 16]; PAIRS]);
 
 /// What the kernel works on, for one header: `kernel/layout.rs` says what each part is.
 #[repr(C, align(64))]
@@ -76,7 +78,7 @@ fn fixed_parts(given: [Option<u32>; 16]) -> [u32; 64] {
 impl Message {
     /// With the pairs in it that are the same for all nonces; `fixed` begins with the first round.
     fn new([a, b, c, d, e, f, g, h]: [u32; 8], fixed: &[u32]) -> Self {
-        let mut pairs = [[[0; 2]; 16]; 31];
+        let mut pairs = [[[0; 2]; 16]; PAIRS];
         for (pair, of) in pairs.iter_mut().zip(fixed.chunks_exact(2)) {
             *pair = [[of[0], of[1]]; 16];
         }
@@ -140,7 +142,7 @@ pub(crate) fn find(
     top: u32,
 ) -> Option<Stop> {
     let iterations = count / NONCES;
-    if iterations == 0 || top > u32::MAX >> RAREST_BITS {
+    if iterations == 0 || top > u32::MAX >> LEAST_ZERO_BITS {
         return avx512::find(header, first, count, top);
     }
     (workspace.nonce, workspace.top) = (first, top);

@@ -22,10 +22,10 @@ const CLEARLY_LESS: u32 = 20;
 /// A way to scan. All report the same findings, at different speeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
-    /// AVX-512 and the SHA instructions of x86-64 at once, forty-eight nonces at a time.
-    Avx512Sha,
     /// AVX-512 of x86-64, sixteen nonces at a time.
     Avx512,
+    /// AVX-512 and the SHA instructions of x86-64 at once, forty-eight nonces at a time.
+    Avx512Sha,
     /// SHA instructions of x86-64, four nonces at a time.
     ShaNi,
     /// AVX2 of x86-64, eight nonces at a time.

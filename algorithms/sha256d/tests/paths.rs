@@ -26,6 +26,19 @@ fn plain(header: &[u8], first: u32, len: u32, target: &Target) -> Found {
         .collect()
 }
 
+/// A target whose top word is `top` and whose other bytes are all `rest`.
+fn target(top: u32, rest: u8) -> Target {
+    let mut target = [rest; 32];
+    target[28..].copy_from_slice(&top.to_le_bytes());
+    Target::from_le_bytes(target)
+}
+
+/// `len` positions from `first` on, or from as far before it as they need.
+fn range(first: u32, len: u32) -> Range {
+    let first = u64::from(first.min(u32::MAX - len));
+    Range { next: first, end: first + u64::from(len) }
+}
+
 #[test]
 fn the_portable_path_is_always_there_and_the_default_takes_the_first() {
     let available: Vec<_> = Path::available().collect();
@@ -84,13 +97,9 @@ proptest! {
         top in prop_oneof![Just(u32::MAX), Just(0), any::<u32>(), (0_u32..32).prop_map(|bits| u32::MAX >> bits)],
         rest in any::<u8>(),
     ) {
-        let first = first.min(u32::MAX - len);
-        let mut target = [rest; 32];
-        target[28..].copy_from_slice(&top.to_le_bytes());
-        let target = Target::from_le_bytes(target);
-        let range = Range { next: first.into(), end: u64::from(first) + u64::from(len) };
+        let (target, range) = (target(top, rest), range(first, len));
         let scanned = budget.min(len.into());
-        let wanted = plain(&header, first, scanned as u32, &target);
+        let wanted = plain(&header, range.next as u32, scanned as u32, &target);
         for path in Path::available() {
             let (found, done) = search(path, &header, range, budget, &target);
             prop_assert_eq!(done, scanned);
@@ -144,11 +153,7 @@ proptest! {
         len in 300_u32..40_000,
         bits in 12_u32..16,
     ) {
-        let first = first.min(u32::MAX - len);
-        let mut target = [0xff; 32];
-        target[28..].copy_from_slice(&(u32::MAX >> bits).to_le_bytes());
-        let target = Target::from_le_bytes(target);
-        let range = Range { next: first.into(), end: u64::from(first) + u64::from(len) };
+        let (target, range) = (target(u32::MAX >> bits, 0xff), range(first, len));
         let wanted = search(Path::Portable, &header, range, u64::MAX, &target);
         for path in Path::available() {
             prop_assert_eq!(&search(path, &header, range, u64::MAX, &target), &wanted, "{}", path);
