@@ -23,7 +23,8 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What is asked of a node until it has said what an answer is to be made from, and once more where it wants another.
+/// Requests of one call, at most: one that is told the challenge, one that answers it, and one more where the node wants
+/// another by then.
 pub(super) const DIGEST_ATTEMPTS: usize = 3;
 
 /// The login of one node.

@@ -125,14 +125,12 @@ impl Rpc {
     async fn exchange(&self, method: &'static str, params: Value) -> Result<Value, SourceError> {
         let body = json!({ "jsonrpc": self.version, "id": "dcmf", "method": method, "params": params });
         let request = self.client.post(&self.endpoint).json(&body);
-        match &self.login {
-            Login::None => self.read(method, self.sent(request).await?).await,
-            Login::Basic(known) => {
-                let request = request.basic_auth(&known.user, Some(&known.password));
-                self.read(method, self.sent(request).await?).await
-            }
-            Login::Digest(digest) => self.challenged(method, request, digest.turn().await).await,
-        }
+        let request = match &self.login {
+            Login::None => request,
+            Login::Basic(known) => request.basic_auth(&known.user, Some(&known.password)),
+            Login::Digest(digest) => return self.challenged(method, request, digest.turn().await).await,
+        };
+        self.read(method, self.sent(request).await?).await
     }
 
     /// Sends a request until the node takes what it is told, and reads the answer.

@@ -59,7 +59,7 @@ impl WholeWorker {
         }
         let limit = if mode == Mode::Light { Some(LIGHT_MIB) } else { None };
         let this = Self { job, contexts: Arc::new(Contexts::new(limit)) };
-        let (mut pool, mut inbox) = this.begun(processors())?;
+        let (pool, mut inbox) = this.begun(processors())?;
         let is_ready = || this.contexts.standing().is_some_and(|standing| standing.prepared[0] >= 1.0);
         let deadline = Instant::now() + CONTEXT_DEADLINE;
         while !is_ready() {
@@ -68,7 +68,7 @@ impl WholeWorker {
             }
             thread::sleep(LOOK_EVERY);
         }
-        ended(&mut pool, &mut inbox, processors())?;
+        ended(&pool, &mut inbox, processors())?;
         Ok(this)
     }
 
@@ -100,10 +100,10 @@ impl Contender for WholeWorker {
 
     fn search(&mut self, threads: usize, length: Duration) -> Result<Searched, Failure> {
         let begun = Instant::now();
-        let (mut pool, mut inbox) = self.begun(threads)?;
+        let (pool, mut inbox) = self.begun(threads)?;
         thread::sleep(length);
         let searching = HashThreads::of_worker(std::process::id())?;
-        let hashes = ended(&mut pool, &mut inbox, threads)?;
+        let hashes = ended(&pool, &mut inbox, threads)?;
         let clock = begun.elapsed();
         // They wait for their next order, so all that they used was for this one.
         let cpu = used(&BTreeMap::new(), &searching.read());
@@ -112,7 +112,7 @@ impl Contender for WholeWorker {
 }
 
 /// Ends the search of all threads: the positions that they have searched.
-fn ended(pool: &mut SearchPool, inbox: &mut mpsc::Receiver<Input>, threads: usize) -> Result<u64, Failure> {
+fn ended(pool: &SearchPool, inbox: &mut mpsc::Receiver<Input>, threads: usize) -> Result<u64, Failure> {
     for thread in 0..threads {
         pool.stop(thread as u16, 1);
     }
