@@ -1,6 +1,7 @@
 //! The two codecs and their limits.
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// Largest message that is decoded, in bytes, unless its type names a larger limit.
 pub const MAX_MESSAGE_LEN: usize = 512 * 1024;
@@ -50,10 +51,53 @@ pub trait Message: Serialize + DeserializeOwned {
             });
         }
         match Self::ENCODING {
-            Encoding::Json => serde_json::from_slice(bytes)
-                .map_err(|e| DecodeError::Malformed { message: Self::NAME, reason: e.to_string() }),
+            Encoding::Json => {
+                from_json(bytes).map_err(|reason| DecodeError::Malformed { message: Self::NAME, reason })
+            }
             Encoding::MessagePack => decode_message_pack(bytes),
         }
+    }
+}
+
+/// Reads JSON, in which an object must be written as one: by itself, serde takes an array of a struct's fields in
+/// their order as well, so that `[]` would be every default at once.
+pub(crate) fn from_json<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let read: T = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    refuse_arrays_for_objects(bytes, &read)?;
+    Ok(read)
+}
+
+/// Compares what was `said` with how `meant`, which was read from it, is written.
+pub(crate) fn refuse_arrays_for_objects<T: Serialize>(said: &[u8], meant: &T) -> Result<(), String> {
+    if !said.contains(&b'[') {
+        return Ok(());
+    }
+    let said: Value = serde_json::from_slice(said).map_err(|e| e.to_string())?;
+    let meant = serde_json::to_value(meant).map_err(|e| e.to_string())?;
+    match array_for_object(&said, &meant) {
+        None => Ok(()),
+        Some(path) if path.is_empty() => Err("it is an array where an object belongs".to_owned()),
+        Some(path) => Err(format!("{path} is an array where an object belongs")),
+    }
+}
+
+/// Path of the first array that was read as an object.
+fn array_for_object(said: &Value, meant: &Value) -> Option<String> {
+    let inner = |name: String, said, meant| {
+        let path = array_for_object(said, meant)?;
+        Some(if path.is_empty() { name } else { format!("{name}.{path}") })
+    };
+    match (said, meant) {
+        (Value::Array(_), Value::Object(_)) => Some(String::new()),
+        (Value::Array(said), Value::Array(meant)) => said
+            .iter()
+            .zip(meant)
+            .enumerate()
+            .find_map(|(at, (said, meant))| inner(at.to_string(), said, meant)),
+        (Value::Object(said), Value::Object(meant)) => said
+            .iter()
+            .find_map(|(name, said)| meant.get(name).and_then(|meant| inner(name.clone(), said, meant))),
+        _ => None,
     }
 }
 
@@ -125,3 +169,39 @@ macro_rules! message {
     };
 }
 pub(crate) use message;
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        codec::Message,
+        command::{FarmDuty, ThrottlePut},
+        config::{NodeConfig, PoolConfig, parse_strict},
+        member::Member,
+        policy::FarmConfig,
+        throttle::Throttle,
+    };
+
+    #[test]
+    fn an_array_is_no_object_wherever_it_stands() {
+        assert!(FarmDuty::decode(b"[]").is_err());
+        assert!(FarmDuty::decode(br#"["drill"]"#).is_err());
+        assert!(Throttle::decode(br#"[0,null,60,"r","s"]"#).is_err());
+        assert!(Member::decode(b"[]").is_err());
+        let nested = ThrottlePut::decode(br#"{"target":"farm","order":[0,null,60,"r","s"]}"#);
+        assert!(nested.unwrap_err().to_string().contains("order is an array where an object belongs"));
+        for json in [
+            "[]",
+            r#"{"load":[]}"#,
+            r#"{"source":{"embedded":[]}}"#,
+            r#"{"labels":[[]]}"#,
+            r#"{"schedule":["UTC"]}"#,
+        ] {
+            let refused = parse_strict::<PoolConfig>(json.as_bytes());
+            assert!(refused.is_err(), "{json}: {refused:?}");
+        }
+        assert!(parse_strict::<FarmConfig>(b"[true]").is_err());
+        assert!(parse_strict::<NodeConfig>(b"[]").is_err());
+        let labels = br#"{"labels":[{"key":"rack","value":"b2"}]}"#;
+        assert_eq!(parse_strict::<PoolConfig>(labels).unwrap().labels.len(), 1);
+    }
+}

@@ -10,6 +10,7 @@ use crate::{
     id::{CoordinatorId, JobId, PoolId, WorkerId},
     job::Job,
     member::{Role, Standing},
+    policy::FarmConfig,
     set_point::{SetPoint, Step},
     throttle::{LiveThrottle, Throttle},
     units::{HashRate, TimestampMs, Work},
@@ -333,6 +334,15 @@ pub struct Revision {
     pub revision: u64,
 }
 
+/// An edit of a configuration that was refused and is the newest one; what was in force before stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedEdit {
+    /// Its revision.
+    pub revision: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// A pool as it is configured and as it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolView {
@@ -342,6 +352,9 @@ pub struct PoolView {
     pub revision: u64,
     /// The configuration in force.
     pub config: PoolConfig,
+    /// A newer edit that was refused.
+    #[serde(default)]
+    pub refused: Option<RefusedEdit>,
     /// How it runs; absent when no coordinator owns it at this moment.
     pub status: Option<PoolStatus>,
 }
@@ -391,6 +404,9 @@ pub struct NodeView {
     pub revision: u64,
     /// Its configuration in force.
     pub config: NodeConfig,
+    /// A newer edit that was refused.
+    #[serde(default)]
+    pub refused: Option<RefusedEdit>,
     /// Its place, when it is a member.
     pub membership: Option<Membership>,
 }
@@ -437,6 +453,18 @@ pub struct JobView {
     pub job: Job,
 }
 
+/// What holds for the whole farm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FarmView {
+    /// Revision of the configuration in force, 0 when there is none.
+    pub revision: u64,
+    /// The configuration in force: the kill switch.
+    pub config: FarmConfig,
+    /// A newer edit that was refused.
+    #[serde(default)]
+    pub refused: Option<RefusedEdit>,
+}
+
 /// The farm at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FarmStatus {
@@ -444,6 +472,9 @@ pub struct FarmStatus {
     pub coordinator: CoordinatorId,
     /// Its version.
     pub version: String,
+    /// The farm's configuration in force.
+    #[serde(default)]
+    pub farm: FarmView,
     /// Every pool that it knows.
     pub pools: Vec<PoolView>,
 }

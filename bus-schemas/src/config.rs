@@ -1,12 +1,14 @@
-//! Configuration that operators write into the bucket `dcmf_config`: JSON under `pool.<pool>` and
-//! `node.<worker>`, republished to `dcmf.v1.cfg.>`.
+//! Configuration that operators write into the bucket `dcmf_config`: JSON under `farm`, `pool.<pool>` and
+//! `node.<worker>`.
 //!
-//! Readers on hosts ignore keys that they do not know, so that a newer coordinator may add some. Who accepts an
-//! edit is stricter: [`parse_strict`] refuses unknown keys by their path, since a misspelt key that is silently
-//! ignored is an outage found late.
+//! A coordinator accepts an edit by [`parse_strict`], which refuses unknown keys by their path: a misspelt key that is
+//! silently ignored is an outage found late. What it accepted is published as [`InForce`]; its readers ignore keys
+//! that they do not know, so that a newer coordinator may add some.
 
+mod in_force;
 mod source;
 
+pub use in_force::{InForce, MAX_IN_FORCE_LEN, edit_of};
 pub use source::{
     Chain, EmbeddedSource, GetBlockTemplateSource, MAX_SCRIPT_LEN, MAX_SOURCE_NODES, MAX_TAG_LEN,
     MoneroSource, NodeEndpoint, Payout, SourceConfig,
@@ -14,7 +16,7 @@ pub use source::{
 
 use crate::{
     blob::{Blob, Hash32},
-    codec::{MAX_MESSAGE_LEN, message},
+    codec::{MAX_MESSAGE_LEN, message, refuse_arrays_for_objects},
     id::{AlgorithmId, InvalidId, PoolId, WorkerId},
     job::AlgorithmRef,
     policy::{self, BackupPolicy, FarmConfig, LabelPolicy, Layer, LoadPolicy, MAX_LABEL_POLICIES, Priority},
@@ -201,7 +203,7 @@ impl NodeConfig {
     }
 }
 
-/// A key of the bucket `dcmf_config`.
+/// A key of the buckets `dcmf_config` and `dcmf_in_force`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigKey {
     /// `farm`.
@@ -271,7 +273,7 @@ pub(crate) fn value(field: &'static str, why: impl Into<String>) -> InvalidConfi
 }
 
 /// A configuration that can judge itself.
-pub trait Checked: DeserializeOwned {
+pub trait Checked: Serialize + DeserializeOwned {
     /// Checks every value against its range.
     fn check(&self) -> Result<(), InvalidConfig>;
 }
@@ -295,6 +297,7 @@ pub fn parse_strict<C: Checked>(json: &[u8]) -> Result<C, InvalidConfig> {
     if let Some(path) = unknown {
         return Err(InvalidConfig::UnknownKey(path));
     }
+    refuse_arrays_for_objects(json, &config).map_err(InvalidConfig::Malformed)?;
     config.check()?;
     Ok(config)
 }

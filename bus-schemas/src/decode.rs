@@ -76,7 +76,7 @@ fn reader(subject: &Subject) -> Option<Reader> {
         Subject::Role(..)
         | Subject::Join(..)
         | Subject::Leave(..)
-        | Subject::Config(..)
+        | Subject::InForce(..)
         | Subject::Throttle(..)
         | Subject::Latency(..)
         | Subject::Catalogue

@@ -248,6 +248,12 @@ pub enum EventData {
         /// The revision in force, 0 for none.
         in_force: u64,
     },
+    /// The bucket `dcmf_config` was made anew, or lost its end. What was in force stays in force until it is edited.
+    #[serde(rename = "dcmf.config.bucket-replaced")]
+    ConfigBucketReplaced {
+        /// Configurations in force that the bucket does not hold any more.
+        kept: u64,
+    },
     /// A coordinator owns a pool.
     #[serde(rename = "dcmf.pool.owned")]
     PoolOwned {
@@ -316,6 +322,7 @@ impl EventData {
             | Self::PoolCapacityChanged { .. }
             | Self::ConfigApplied { .. }
             | Self::ConfigRefused { .. }
+            | Self::ConfigBucketReplaced { .. }
             | Self::SourceFailed { .. }
             | Self::SourceRecovered {}
             | Self::MessageUndecodable { .. } => None,

@@ -5,12 +5,12 @@ use crate::{
     block::{BlockRecord, BlockState, ChainRecord, TemplateRecord},
     codec::Message,
     command::{
-        CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, JobView, Membership,
-        NodeDuty, NodeList, NodePut, NodeRequest, NodeView, PoolList, PoolPut, PoolRequest, PoolStatus,
-        PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, Revision, ThrottleList,
-        ThrottlePut,
+        CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, FarmView, JobView,
+        Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, PoolList, PoolPut, PoolRequest,
+        PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan,
+        RefusedEdit, Revision, ThrottleList, ThrottlePut,
     },
-    config::{NodeConfig, PoolConfig},
+    config::{InForce, NodeConfig, PoolConfig},
     event::{Event, EventData},
     heartbeat::{Heartbeat, Lease, LoadReport},
     id::{AlgorithmId, CoordinatorId, InvalidId, JobId, PoolId, SessionId, WorkerId},
@@ -163,6 +163,7 @@ fn pool_view() -> Result<PoolView, InvalidId> {
         pool: PoolId::new("main")?,
         revision: 5,
         config: PoolConfig::default(),
+        refused: Some(RefusedEdit { revision: 6, reason: "unknown key thread".to_owned() }),
         status: Some(status),
     })
 }
@@ -185,6 +186,7 @@ fn node_view() -> Result<NodeView, InvalidId> {
         node: WorkerId::new("w1")?,
         revision: 0,
         config: NodeConfig::default(),
+        refused: None,
         membership: Some(membership),
     })
 }
@@ -223,6 +225,14 @@ fn schedule() -> Schedule {
             finish_by_seconds: 600,
         }],
     }
+}
+
+fn node_config() -> NodeConfig {
+    NodeConfig { threads: Some(1), schedule: Some(schedule()), ..NodeConfig::default() }
+}
+
+fn farm_config() -> FarmConfig {
+    FarmConfig { halted: true, reason: "drill".to_owned() }
 }
 
 fn throttle() -> Throttle {
@@ -285,8 +295,11 @@ fn visit_orders<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     v.visit(JoinReply::Accepted(Box::new(member()?)));
     v.visit(Leave { session: SessionId::new("s-4f2a")?, reason: "shut down".to_owned() });
     v.visit(PoolConfig::default());
-    v.visit(NodeConfig { threads: Some(1), schedule: Some(schedule()), ..NodeConfig::default() });
-    v.visit(FarmConfig { halted: true, reason: "drill".to_owned() });
+    v.visit(node_config());
+    v.visit(farm_config());
+    v.visit(InForce { revision: 5, config: PoolConfig::default() });
+    v.visit(InForce { revision: 3, config: node_config() });
+    v.visit(InForce { revision: 2, config: farm_config() });
     v.visit(throttle());
     v.visit(Latency { latency_us: 1_850 });
     v.visit(ledger_record()?);
@@ -327,6 +340,7 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     v.visit(FarmStatus {
         coordinator: CoordinatorId::new("c1")?,
         version: "0.1.0".to_owned(),
+        farm: FarmView { revision: 2, config: farm_config(), refused: None },
         pools: vec![pool_view()?],
     });
     visit_foresight(v)?;

@@ -61,7 +61,8 @@ pub struct LoadReport {
 
 message!(Heartbeat, MessagePack);
 
-/// The value of a pool's lease in the bucket `dcmf_leases`. The revision at which it was taken is the epoch.
+/// The value of a pool's lease in the bucket `dcmf_leases`. The time at which the server stored its
+/// taking, in milliseconds, is the epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lease {
     /// Who owns the pool.

@@ -34,8 +34,8 @@ pub enum Subject {
     Join(PoolId, WorkerId),
     /// A worker's good-bye.
     Leave(PoolId, WorkerId),
-    /// A configuration, republished.
-    Config(ConfigKey),
+    /// A configuration in force, republished.
+    InForce(ConfigKey),
     /// A block and its state; the second is its hash as displayed.
     Block(PoolId, String),
     /// What makes blocks of a job.
@@ -81,7 +81,7 @@ impl fmt::Display for Subject {
             Self::Heartbeat(p, w) => write!(f, "{PREFIX}.hb.{p}.{w}"),
             Self::Join(p, w) => write!(f, "{PREFIX}.join.{p}.{w}"),
             Self::Leave(p, w) => write!(f, "{PREFIX}.leave.{p}.{w}"),
-            Self::Config(key) => write!(f, "{PREFIX}.cfg.{key}"),
+            Self::InForce(key) => write!(f, "{PREFIX}.in-force.{key}"),
             Self::Block(p, hash) => write!(f, "{PREFIX}.block.{p}.{hash}"),
             Self::Template(p, job) => write!(f, "{PREFIX}.template.{p}.{job}"),
             Self::Chain(p) => write!(f, "{PREFIX}.chain.{p}"),
@@ -121,7 +121,9 @@ impl FromStr for Subject {
             "hb" => pair().map(|(p, w)| Self::Heartbeat(p, w))?,
             "join" => pair().map(|(p, w)| Self::Join(p, w))?,
             "leave" => pair().map(|(p, w)| Self::Leave(p, w))?,
-            "cfg" => Self::Config(rest.parse().map_err(|e| InvalidSubject::Config(text.to_owned(), e))?),
+            "in-force" => {
+                Self::InForce(rest.parse().map_err(|e| InvalidSubject::Config(text.to_owned(), e))?)
+            }
             "block" => pair().map(|(p, hash)| Self::Block(p, hash.to_string()))?,
             "template" => {
                 let (p, job) = rest.split_once('.').ok_or_else(unknown)?;
@@ -223,12 +225,12 @@ mod tests {
             Subject::Heartbeat(p.clone(), w.clone()),
             Subject::Join(p.clone(), w.clone()),
             Subject::Leave(p.clone(), w.clone()),
-            Subject::Config(ConfigKey::Pool(p.clone())),
-            Subject::Config(ConfigKey::Node(w.clone())),
+            Subject::InForce(ConfigKey::Pool(p.clone())),
+            Subject::InForce(ConfigKey::Node(w.clone())),
             Subject::Block(p.clone(), "ab".repeat(32)),
             Subject::Template(p.clone(), JobId::new("0a").unwrap()),
             Subject::Chain(p.clone()),
-            Subject::Config(ConfigKey::Farm),
+            Subject::InForce(ConfigKey::Farm),
             Subject::Throttle(ThrottleTarget::Farm),
             Subject::Throttle(ThrottleTarget::Pool(p.clone())),
             Subject::Throttle(ThrottleTarget::Label(w.clone(), w.clone())),

@@ -64,7 +64,9 @@ impl Snapshot {
         let farm = core.farm_status(env!("CARGO_PKG_VERSION"), |_| None);
         let mut nodes = BTreeMap::new();
         for (id, revision, config) in core.registry().nodes() {
-            let view = NodeView { node: id.clone(), revision, config: config.clone(), membership: None };
+            let refused = core.registry().refused(&ConfigKey::Node(id.clone())).cloned();
+            let view =
+                NodeView { node: id.clone(), revision, config: config.clone(), refused, membership: None };
             nodes.insert(id.clone(), view);
         }
         for (id, membership) in core.memberships() {
@@ -74,7 +76,7 @@ impl Snapshot {
         let facts = if looks_ahead { core.facts().collect() } else { Vec::new() };
         let wants_orders = looks_ahead || command.0 == "throttle";
         let throttles = if wants_orders { core.throttles().clone() } else { Throttles::default() };
-        Self { farm, nodes, halt: core.registry().farm().cloned(), throttles, facts }
+        Self { farm, nodes, halt: core.registry().farm().map(|(_, farm)| farm.clone()), throttles, facts }
     }
 }
 
@@ -88,6 +90,7 @@ fn place(
         node: id.clone(),
         revision: 0,
         config: NodeConfig::default(),
+        refused: None,
         membership: None,
     });
     let rank = |m: &Membership| (m.standing == Standing::Present, m.last_heard_ms);

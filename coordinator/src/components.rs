@@ -6,7 +6,10 @@
 use crate::judge::natives;
 use algorithm_api::Algorithm;
 use algorithm_component::{Cache, ComponentAlgorithm, Limits, NotWanted, Sandbox, SandboxError, Wanted};
-use bus_schemas::job::{AlgorithmRef, Job};
+use bus_schemas::{
+    TimestampMs,
+    job::{AlgorithmRef, Job},
+};
 use nats_adapter::{Bus, ObjectError, streams};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::spawn_blocking;
@@ -100,10 +103,10 @@ impl Components {
     }
 
     /// Loads what shares of these jobs are judged by, as far as it is there: shares of another are refused.
-    pub(crate) async fn obtain_for(&self, bus: &Bus, jobs: &[Job]) -> Result<(), ComponentError> {
+    pub(crate) async fn obtain_for(&self, bus: &Bus, jobs: &[(Job, TimestampMs)]) -> Result<(), ComponentError> {
         let mut tried: Vec<&AlgorithmRef> = Vec::new();
         // The latest are the ones of which shares may come.
-        for algorithm in jobs.iter().rev().map(|job| &job.algorithm) {
+        for algorithm in jobs.iter().rev().map(|(job, _)| &job.algorithm) {
             if algorithm.digest.0.is_empty() || tried.contains(&algorithm) || tried.len() >= MAX_COMPONENTS {
                 continue;
             }

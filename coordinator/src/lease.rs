@@ -1,6 +1,8 @@
 //! The lease of one pool: requests in order, answers as inputs.
 
-use bus_schemas::{CoordinatorId, Message, PoolId, TimestampMs, heartbeat};
+use bus_schemas::{
+    CoordinatorId, Message, PoolId, TimestampMs, heartbeat, job::Job, ledger::LedgerRecord, subject::Subject,
+};
 use coordinator_core::{Input, LeaseInput, ownership::LEASE_TTL_MS};
 use nats_adapter::{Acquired, Bus, Lease, LeaseError, streams};
 use std::time::Duration;
@@ -10,6 +12,9 @@ use crate::run::{Clock, wall};
 
 /// Most requests that wait for one lease.
 pub(crate) const LEASE_BACKLOG: usize = 16;
+
+/// Furthest that a server's clock is set back, milliseconds: an epoch that is further ahead was invented by somebody.
+const MAX_SET_BACK_MS: u64 = 366 * 86_400_000;
 
 /// What is wanted of a lease.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +70,11 @@ async fn acquire(
     let Some(value) = value(id) else { return LeaseInput::Unavailable };
     let kv = bus.kv(streams::LEASES);
     match Lease::acquire(&kv, pool.as_str(), value, Duration::from_millis(LEASE_TTL_MS)).await {
-        Ok(Acquired::Taken(lease)) => {
+        Ok(Acquired::Taken(mut lease)) => {
+            let last = last_epoch(bus, pool).await;
+            if last < lease.epoch().saturating_add(MAX_SET_BACK_MS) {
+                lease.raise_epoch(last + 1);
+            }
             let input =
                 LeaseInput::Acquired { epoch: lease.epoch(), held_until: clock.mono_of(lease.held_until()) };
             *held = Some(lease);
@@ -77,6 +86,14 @@ async fn acquire(
             LeaseInput::Unavailable
         }
     }
+}
+
+/// The highest epoch that the pool's orders and records tell of, 0 where they tell of none.
+async fn last_epoch(bus: &Bus, pool: &PoolId) -> u64 {
+    let job = bus.last::<Job>(streams::JOB, Subject::Job(pool.clone())).await;
+    let record = bus.last::<LedgerRecord>(streams::LEDGER, Subject::Ledger(pool.clone())).await;
+    let job = job.ok().flatten().map_or(0, |entry| entry.message.epoch);
+    job.max(record.ok().flatten().map_or(0, |entry| entry.message.epoch))
 }
 
 async fn renew(id: &CoordinatorId, clock: Clock, epoch: u64, held: &mut Option<Lease>) -> Option<LeaseInput> {

@@ -50,7 +50,7 @@ pub(crate) async fn read(bus: &Bus, pool: &PoolId) -> Result<Found, RecoveryErro
     for delivered in bus.read_all(streams::JOB, Subject::Job(pool.clone())).await? {
         positions.job = delivered.sequence;
         match Job::decode(&delivered.payload) {
-            Ok(job) => jobs.push(job),
+            Ok(job) => jobs.push((job, delivered.stored_at)),
             Err(error) => {
                 tracing::warn!(%pool, sequence = delivered.sequence, %error, "a kept job is ignored")
             }

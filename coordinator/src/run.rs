@@ -5,7 +5,7 @@ use crate::{
     components::Components,
     configuration,
     host::HostConfig,
-    http,
+    http, in_force,
     judge::{Judges, Overloaded},
     lease::{self, LEASE_BACKLOG, LeaseRequest},
     metrics::Metrics,
@@ -127,10 +127,16 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
     let judges = Judges::start(config.judge_threads, &inputs, &metrics, &components)
         .map_err(|source| RunError::Start { what: "judging threads", source })?;
     configuration::watch(&bus, inputs.clone(), &mut tasks).await?;
+    let in_force = in_force::Wanted::default();
+    let publish = in_force::publish(bus.clone(), in_force.clone(), inputs.clone());
+    tasks.spawn(async move {
+        publish.await;
+        "publishing of what is in force"
+    });
     throttles::watch(&bus, inputs.clone(), &mut tasks).await?;
     let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &COMMANDS).await?;
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
-    let mut shell = Shell::new(&config, bus, metrics, judges, components, inputs);
+    let mut shell = Shell::new(&config, bus, metrics, judges, components, inputs, in_force);
     tracing::info!(id = %config.id, farm = config.farm, "coordinator runs");
 
     tokio::pin!(shutdown);
@@ -214,6 +220,7 @@ struct Shell {
     config: Arc<HostConfig>,
     credentials: Arc<BTreeMap<String, job_sources::Credentials>>,
     components: Arc<Components>,
+    in_force: in_force::Wanted,
     leases: BTreeMap<PoolId, mpsc::Sender<LeaseRequest>>,
     pools: BTreeMap<PoolId, OwnedPool>,
     /// Where writers go on, from a recovery until the pool is started.
@@ -233,6 +240,7 @@ impl Shell {
         judges: Judges,
         components: Arc<Components>,
         inputs: mpsc::Sender<Input>,
+        in_force: in_force::Wanted,
     ) -> Self {
         let (events, event_queue) = mpsc::channel(EVENT_BACKLOG);
         let (statuses, status_queue) = mpsc::channel(STATUS_BACKLOG);
@@ -249,6 +257,7 @@ impl Shell {
             inputs,
             credentials: Arc::new(config.credentials.clone()),
             components,
+            in_force,
             config: Arc::new(config.clone()),
             leases: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -304,6 +313,7 @@ impl Shell {
                     self.pools.remove(&pool);
                 }
             }
+            Effect::PublishInForce(ours) => self.in_force.put(*ours),
             Effect::PublishEvent(event) => {
                 self.metrics.event(&event.subject, &event.what);
                 if self.events.try_send(event).is_err() {

@@ -11,23 +11,27 @@ pub(crate) fn delay(attempt: usize, max: Duration) -> Duration {
     full.mul_f64(0.5 + 0.5 * rand::random::<f64>())
 }
 
-/// Counts attempts.
+/// Counts attempts, for the delay before the next.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     attempt: usize,
     max: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(max: Duration) -> Self {
+    /// Delays of at most `max`.
+    pub fn new(max: Duration) -> Self {
         Self { attempt: 0, max }
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// An attempt went well.
+    pub fn reset(&mut self) {
         self.attempt = 0;
     }
 
-    pub(crate) fn next(&mut self) -> Duration {
+    /// The delay after an attempt that failed.
+    #[expect(clippy::should_implement_trait, reason = "it never ends, and what is next is no item")]
+    pub fn next(&mut self) -> Duration {
         self.attempt = self.attempt.saturating_add(1);
         delay(self.attempt, self.max)
     }

@@ -84,6 +84,12 @@ impl Kv {
         Ok(value(self.bus.last_bytes_direct(&self.stream, subject).await?))
     }
 
+    /// The newest revision of `key` as the bucket's leader knows it, a deletion included; 0 when there never was any.
+    pub async fn revision(&self, key: impl Display) -> Result<u64, KvError> {
+        let subject = self.subject(&key.to_string())?;
+        Ok(self.bus.last_bytes(&self.stream, subject).await?.map_or(0, |last| last.sequence))
+    }
+
     /// Like [`Kv::get`], decoded.
     pub async fn get_as<M: Message>(&self, key: impl Display) -> Result<Option<KvEntry<M>>, KvError> {
         let key = key.to_string();

@@ -1,8 +1,9 @@
 //! Leases: a key that ends by itself unless its holder renews it.
 //!
 //! A lease is a value of a bucket with a time to live. It is taken only where there is none, and every renewal names
-//! the revision that it replaces, so of two that want it one gets it. Its epoch is the revision at which it was taken:
-//! the next holder's is higher.
+//! the revision that it replaces, so of two that want it one gets it. Its epoch is the time at which the server stored its
+//! taking, in milliseconds since the Unix epoch: the next holder's is higher, also where the bucket was made anew in between
+//! and its revisions begin again.
 
 use crate::{Expect, Kv, KvError, subscribe::is_deletion};
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_TTL};
@@ -82,7 +83,7 @@ impl Lease {
         let mut lease = Self { kv, key, holder, ttl, epoch: 0, revision: expected, held_until: now };
         match lease.write(value).await {
             Ok(()) => {
-                lease.epoch = lease.revision;
+                lease.epoch = lease.taken_at().await?;
                 Ok(Acquired::Taken(lease))
             }
             Err(KvError::RevisionMismatch { .. }) => {
@@ -124,9 +125,22 @@ impl Lease {
         }
     }
 
-    /// The fencing number: the revision at which the lease was taken. It stays while the lease is renewed.
+    /// The fencing number. It stays while the lease is renewed.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Makes the fencing number at least this: the next one where the last is known, since a server's clock may be set back.
+    pub fn raise_epoch(&mut self, at_least: u64) {
+        self.epoch = self.epoch.max(at_least);
+    }
+
+    /// When the server stored our value.
+    async fn taken_at(&self) -> Result<u64, LeaseError> {
+        let subject = self.kv.subject(&self.key).map_err(LeaseError::Kv)?;
+        let last = self.kv.bus().last_bytes(self.kv.stream(), subject).await;
+        let last = last.map_err(|e| LeaseError::Kv(e.into()))?.filter(|last| last.sequence == self.revision);
+        Ok(last.ok_or_else(|| self.lost())?.stored_at.0)
     }
 
     /// Until when the lease is certainly held, on this machine's monotonic clock: [`CLOCK_MARGIN`] less than its time

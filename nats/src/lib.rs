@@ -33,6 +33,7 @@ mod subscribe;
 mod watch;
 
 pub use async_nats::{HeaderMap, Subject as RawSubject};
+pub use backoff::Backoff;
 pub use bus::{
     Bus, BusEvent, BusOptions, CONNECT_DEADLINE, ConnectError, CounterValues, EVENT_BACKLOG, Link, LinkState,
     PUBLISH_DEADLINE, RECONNECT_DELAY_MAX,

@@ -37,6 +37,8 @@ catalogue! {
     DEAD = "DCMF_DEAD";
     /// The stream of [`CONFIG`].
     KV_CONFIG = "KV_dcmf_config";
+    /// The stream of [`IN_FORCE`].
+    KV_IN_FORCE = "KV_dcmf_in_force";
     /// The stream of [`MEMBERS`].
     KV_MEMBERS = "KV_dcmf_members";
     /// The stream of [`LEASES`].
@@ -49,8 +51,10 @@ catalogue! {
     OBJ_COMPONENTS = "OBJ_dcmf_components";
 }
 
-/// Bucket of the configuration; keys are [`bus_schemas::config::ConfigKey`].
+/// Bucket of the configuration that operators wish for; keys are [`bus_schemas::config::ConfigKey`].
 pub const CONFIG: &str = "dcmf_config";
+/// Bucket of the configuration in force, written by coordinators and read by workers; the keys are those of [`CONFIG`].
+pub const IN_FORCE: &str = "dcmf_in_force";
 /// Bucket of the members; keys are `<pool>.<worker>`.
 pub const MEMBERS: &str = "dcmf_members";
 /// Bucket of the leases; keys are pools.

@@ -11,7 +11,9 @@ use bus_schemas::ledger::LedgerRecord;
 use bus_schemas::member::{Member, Standing};
 use bus_schemas::share::{Finding, Share, ShareRefusal};
 use bus_schemas::subject::Subject;
-use bus_schemas::{JobId, Message, PoolId, SessionId, ShareBits, Target, TimestampMs, Work, WorkerId};
+use bus_schemas::{
+    Hash32, JobId, Message, PoolId, SessionId, ShareBits, Target, TimestampMs, Work, WorkerId,
+};
 use coordinator_core::pool::STALE_GRACE_MS;
 use nats_adapter::Delivered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,10 +54,11 @@ struct Tenancy {
 
 static RANDOM_X: algorithm_randomx::RandomX = algorithm_randomx::RandomX::new();
 
-/// A published job and when another previous block took its place.
+/// A published job and what took its place.
 struct Published<'a> {
     job: &'a Job,
-    superseded_at: Option<TimestampMs>,
+    /// Previous block and time of storing of every job that followed.
+    later: Vec<(Hash32, TimestampMs)>,
 }
 
 struct Auditor<'a> {
@@ -226,10 +229,8 @@ impl<'a> Auditor<'a> {
         if job.pool != *pool {
             return Err(ShareRefusal::UnknownJob);
         }
-        let late = |at: TimestampMs| delivered.stored_at > at.plus_ms(STALE_GRACE_MS);
-        if published.superseded_at.is_some_and(late) {
-            return Err(ShareRefusal::Stale);
-        }
+        let late = published.superseded_at(delivered.stored_at);
+        let late = late.is_some_and(|at| delivered.stored_at > at.plus_ms(STALE_GRACE_MS));
         let tenancy = self.tenancies.get(&(worker, share.generation)).ok_or(ShareRefusal::WrongSlot)?;
         if tenancy.slot != share.slot || tenancy.session != share.session {
             return Err(ShareRefusal::WrongSlot);
@@ -257,7 +258,11 @@ impl<'a> Auditor<'a> {
         let hash = algorithm
             .verify(input.as_ref(), &nonce.to_le_bytes())
             .map_err(|_| ShareRefusal::UnknownAlgorithm)?;
-        if !hash_target(share.bits).is_met_by(&hash) {
+        // What is late earns something only if it is a block.
+        if late && !HashTarget::from_le_bytes(job.network_target.0.to_le_bytes()).is_met_by(&hash) {
+            return Err(ShareRefusal::Stale);
+        }
+        if !late && !hash_target(share.bits).is_met_by(&hash) {
             return Err(ShareRefusal::LowDifficulty);
         }
         self.search(worker, &share, input.as_ref().to_vec());
@@ -323,18 +328,24 @@ fn rolled(work: &WorkUnit, finding: &Finding) -> Result<(u32, u32), ShareRefusal
     }
 }
 
-fn published(jobs: &[Job]) -> BTreeMap<&JobId, Published<'_>> {
-    let previous = |job: &Job| job.work.prev_hash();
-    let superseded = |(at, job): (usize, &Job)| {
-        jobs.iter()
-            .skip(at + 1)
-            .find(|later| previous(later) != previous(job))
-            .map(|later| later.published_at_ms)
-    };
+fn published(jobs: &[(Job, TimestampMs)]) -> BTreeMap<&JobId, Published<'_>> {
+    let later = |at| jobs.iter().skip(at + 1).map(|(job, stored_at)| (job.work.prev_hash(), *stored_at));
     jobs.iter()
         .enumerate()
-        .map(|(at, job)| (&job.id, Published { job, superseded_at: superseded((at, job)) }))
+        .map(|(at, (job, _))| (&job.id, Published { job, later: later(at).collect() }))
         .collect()
+}
+
+impl Published<'_> {
+    /// Since when another previous block was the tip at that time, if it was.
+    fn superseded_at(&self, at: TimestampMs) -> Option<TimestampMs> {
+        let tip = self.job.work.prev_hash();
+        let known = self.later.iter().take_while(|(_, stored_at)| *stored_at <= at);
+        known.fold(
+            None,
+            |since, (other, stored_at)| if *other == tip { None } else { since.or(Some(*stored_at)) },
+        )
+    }
 }
 
 fn sender(delivered: &Delivered) -> Option<(PoolId, WorkerId)> {
@@ -379,7 +390,8 @@ mod tests {
                 break;
             }
         }
-        let mut record = Record { jobs: vec![job], members: vec![member], ..Record::default() };
+        let mut record =
+            Record { jobs: vec![(job, TimestampMs(0))], members: vec![member], ..Record::default() };
         shares.iter().for_each(|share| send(&mut record, share));
         let work = ShareBits::new(EASY).work().saturating_mul(count.into());
         let worker = WorkerId::new("w1").unwrap();

@@ -7,7 +7,7 @@ use bus_schemas::job::Job;
 use bus_schemas::ledger::LedgerRecord;
 use bus_schemas::member::Member;
 use bus_schemas::subject::{Subject, filter};
-use bus_schemas::{Message, PoolId, WorkerId};
+use bus_schemas::{Message, PoolId, TimestampMs, WorkerId};
 use nats_adapter::{Bus, Delivered, Replay, Subscription, streams};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -23,8 +23,8 @@ const CATCH_UP: Duration = Duration::from_secs(15);
 pub struct Record {
     /// Every share, still in bytes.
     pub shares: Vec<Delivered>,
-    /// Every job.
-    pub jobs: Vec<Job>,
+    /// Every job and when the stream stored it.
+    pub jobs: Vec<(Job, TimestampMs)>,
     /// Every place that was decided, in order.
     pub members: Vec<Member>,
     /// Signs of life, as far as they came.
@@ -136,7 +136,8 @@ impl Eyes {
     fn take_jobs(&mut self, batch: Vec<Delivered>) -> Result<(), FarmError> {
         for delivered in batch {
             self.last_job = delivered.sequence;
-            self.record.jobs.push(Job::decode(&delivered.payload).map_err(|e| shape("a job", e))?);
+            let job = Job::decode(&delivered.payload).map_err(|e| shape("a job", e))?;
+            self.record.jobs.push((job, delivered.stored_at));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::{certificates::Certificates, metrics::Metrics};
 use bus_schemas::{
     Message, PoolId, TimestampMs, WorkerId,
-    config::{ConfigKey, NodeConfig, PoolConfig},
+    config::{ConfigKey, InForce, NodeConfig, PoolConfig},
     event::Event,
     heartbeat::Heartbeat,
     job::Job,
@@ -18,7 +18,7 @@ use nats_adapter::{
 };
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::mpsc;
-use worker_core::{Input, Lane, Publication, Snapshot, Stored, ThrottleOrder};
+use worker_core::{Authority, Input, Lane, Publication, Snapshot, Stored, ThrottleOrder};
 
 /// Messages that wait for the publisher. The core keeps fewer shares in flight; a reconnect may repeat them once.
 pub const OUTGOING_LIMIT: usize = 2 * worker_core::MAX_IN_FLIGHT + 64;
@@ -101,20 +101,20 @@ pub async fn subscribe(
         Err(error) => Some(undecodable(error)),
     })
     .await?;
-    follow::<FarmConfig>(bus, Subject::Config(ConfigKey::Farm), inputs, tasks, |pushed| {
-        stored(pushed, Input::FarmConfig)
-    })
-    .await?;
+    let key = Subject::InForce(ConfigKey::Farm);
+    follow::<InForce<FarmConfig>>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::FarmConfig))
+        .await?;
     let targets =
         [ThrottleTarget::Farm, ThrottleTarget::Pool(pool.clone()), ThrottleTarget::Worker(worker.clone())];
     for target in targets {
         throttles(bus, Subject::Throttle(target).to_string(), inputs, tasks).await?;
     }
     throttles(bus, filter::label_throttles(), inputs, tasks).await?;
-    let key = Subject::Config(ConfigKey::Pool(pool));
-    follow::<PoolConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::PoolConfig)).await?;
-    let key = Subject::Config(ConfigKey::Node(worker));
-    follow::<NodeConfig>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::NodeConfig)).await
+    let key = Subject::InForce(ConfigKey::Pool(pool));
+    follow::<InForce<PoolConfig>>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::PoolConfig))
+        .await?;
+    let key = Subject::InForce(ConfigKey::Node(worker));
+    follow::<InForce<NodeConfig>>(bus, key, inputs, tasks, |pushed| stored(pushed, Input::NodeConfig)).await
 }
 
 /// Follows the catalogue of certificates.
@@ -184,7 +184,7 @@ async fn follow<M: Message + Send + 'static>(
 
 /// A pushed configuration; one that cannot be read is refused by the core under its revision, if it has one.
 fn stored<C>(
-    pushed: Result<Republished<C>, Undecodable>,
+    pushed: Result<Republished<InForce<C>>, Undecodable>,
     input: impl Fn(Stored<C>) -> Input,
 ) -> Option<Input> {
     Some(match pushed {
@@ -197,10 +197,16 @@ fn stored<C>(
 }
 
 /// Reads the certificates, then configuration, role and job: a job is not to be known before what permits its algorithm.
-pub async fn read(bus: Bus, address: Address, certificates: Certificates, inputs: mpsc::Sender<Input>) {
+pub async fn read(
+    bus: Bus,
+    address: Address,
+    authority: Authority,
+    certificates: Certificates,
+    inputs: mpsc::Sender<Input>,
+) {
     let read = async {
         certificates.read(&bus).await?;
-        snapshot(&bus, &address, &inputs).await
+        snapshot(&bus, &address, authority, &inputs).await
     };
     let answer = match read.await {
         Ok(snapshot) => Input::ConfigurationRead(Box::new(snapshot)),
@@ -210,18 +216,42 @@ pub async fn read(bus: Bus, address: Address, certificates: Certificates, inputs
     let _ = inputs.send(answer).await;
 }
 
-async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) -> Result<Snapshot, String> {
+/// The value of a key, as `authority` knows it.
+async fn entry(
+    bus: &Bus,
+    bucket: &str,
+    key: String,
+    authority: Authority,
+) -> Result<Option<KvEntry>, String> {
+    let kv = bus.kv(bucket);
+    let entry = match authority {
+        Authority::Replica => kv.get_direct(key).await,
+        Authority::Leader => kv.get(key).await,
+    };
+    entry.map_err(|error| error.to_string())
+}
+
+async fn snapshot(
+    bus: &Bus,
+    address: &Address,
+    authority: Authority,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Snapshot, String> {
     let Address { pool, worker } = address;
-    let (config, members) = (bus.kv(streams::CONFIG), bus.kv(streams::MEMBERS));
-    let say = |error: nats_adapter::KvError| error.to_string();
+    let in_force = |key: ConfigKey| entry(bus, streams::IN_FORCE, key.to_string(), authority);
     let read = async {
         tokio::try_join!(
-            async { config.get_direct(ConfigKey::Farm).await.map_err(say) },
-            async { config.get_direct(ConfigKey::Pool(pool.clone())).await.map_err(say) },
-            async { config.get_direct(ConfigKey::Node(worker.clone())).await.map_err(say) },
-            async { members.get_direct(format!("{pool}.{worker}")).await.map_err(say) },
+            in_force(ConfigKey::Farm),
+            in_force(ConfigKey::Pool(pool.clone())),
+            in_force(ConfigKey::Node(worker.clone())),
+            entry(bus, streams::MEMBERS, format!("{pool}.{worker}"), authority),
             async {
-                match bus.last_direct::<Job>(streams::JOB, Subject::Job(pool.clone())).await {
+                let subject = Subject::Job(pool.clone());
+                let last = match authority {
+                    Authority::Replica => bus.last_direct::<Job>(streams::JOB, subject).await,
+                    Authority::Leader => bus.last::<Job>(streams::JOB, subject).await,
+                };
+                match last {
                     Ok(entry) => Ok(Ok(entry.map(|entry| entry.message))),
                     Err(ReadError::Undecodable(error)) => Ok(Err(undecodable(error))),
                     Err(error) => Err(error.to_string()),
@@ -236,6 +266,7 @@ async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) ->
     });
     let node: Option<Stored<NodeConfig>> = node_config.map(decoded);
     let mut present = Snapshot {
+        authority,
         farm: farm_config.map(decoded),
         pool: pool_config.map(decoded),
         throttles: kept_throttles(bus, address, node.as_ref(), inputs).await?,
@@ -260,7 +291,7 @@ async fn kept_throttles(
 ) -> Result<Vec<ThrottleOrder>, String> {
     let Address { pool, worker } = address.clone();
     let mut targets = vec![ThrottleTarget::Farm, ThrottleTarget::Pool(pool), ThrottleTarget::Worker(worker)];
-    let labels = node.and_then(|n| n.value.as_ref().ok()?.as_ref()).map(|n| &n.labels);
+    let labels = node.and_then(|n| n.value.as_ref().ok()?.as_ref()).map(|n| &n.config.labels);
     targets.extend(labels.into_iter().flatten().filter_map(|(key, value)| {
         Some(ThrottleTarget::Label(WorkerId::new(key.as_str()).ok()?, WorkerId::new(value.as_str()).ok()?))
     }));
@@ -292,8 +323,11 @@ pub fn wall() -> TimestampMs {
     TimestampMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn decoded<C: Message>(entry: KvEntry) -> Stored<C> {
-    let value = C::decode(&entry.value).map(Some).map_err(|error| error.to_string());
+fn decoded<C>(entry: KvEntry) -> Stored<C>
+where
+    InForce<C>: Message,
+{
+    let value = InForce::decode(&entry.value).map(Some).map_err(|error| error.to_string());
     Stored { revision: entry.revision, value }
 }
 

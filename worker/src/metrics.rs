@@ -273,6 +273,8 @@ impl Metrics {
             Notice::RoleApplied { .. }
             | Notice::ConfigApplied { .. }
             | Notice::ConfigGone { .. }
+            | Notice::ConfigRewound { .. }
+            | Notice::OrderRewound { .. }
             | Notice::SetPointChanged(_)
             | Notice::SearchHeld(_) => {}
         }

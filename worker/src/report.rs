@@ -17,6 +17,12 @@ pub fn log(notice: &Notice) {
         }
         Notice::ConfigApplied { key, revision } => info!(%key, revision, "configuration"),
         Notice::ConfigGone { key } => warn!(%key, "the configuration was deleted"),
+        Notice::ConfigRewound { key, from, to } => {
+            warn!(%key, from, to, "the bucket of what is in force was made anew or restored; it is followed");
+        }
+        Notice::OrderRewound { order } => {
+            warn!(order, "its stream was made anew or restored; what it holds is followed");
+        }
         Notice::ReadFailed { reason, retry_ms } => warn!(retry_ms, "configuration cannot be read: {reason}"),
         Notice::JobApplied { job, sequence, height } => debug!(%job, sequence, height, "job"),
         Notice::OrderRefused(refusal) => warn!(reason = refusal.label(), "{refusal}"),

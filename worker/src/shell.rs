@@ -380,10 +380,10 @@ impl Shell {
                 let (metrics, inputs) = (Arc::clone(&self.metrics), self.inputs.clone());
                 self.tasks.spawn(bus::join(bus, address, *request, metrics, inputs));
             }
-            Effect::ReadConfiguration => {
+            Effect::ReadConfiguration(authority) => {
                 let (bus, address) = (self.bus.clone(), self.address.clone());
                 let (certificates, inputs) = (self.certificates.clone(), self.inputs.clone());
-                self.tasks.spawn(bus::read(bus, address, certificates, inputs));
+                self.tasks.spawn(bus::read(bus, address, authority, certificates, inputs));
             }
             Effect::ObtainAlgorithm(algorithm) => {
                 let (components, certificates) = (Arc::clone(&self.components), self.certificates.clone());

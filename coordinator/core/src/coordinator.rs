@@ -12,7 +12,7 @@ use crate::{
 };
 use bus_schemas::{
     CoordinatorId, PoolId, TimestampMs, WorkerId,
-    command::{FarmStatus, Membership, PoolStatus, PoolView},
+    command::{FarmStatus, FarmView, Membership, PoolStatus, PoolView},
     config::ConfigKey,
     event::{Event, EventData},
     job::Job,
@@ -37,6 +37,9 @@ pub struct PoolCapacity {
     /// What is wanted.
     pub wanted: u32,
 }
+
+/// What a node's configuration fixes: its role, and whether it is drained.
+type Fixed = Option<(Option<bus_schemas::member::Role>, bool)>;
 
 /// One configured pool.
 #[derive(Debug)]
@@ -65,6 +68,10 @@ pub struct Coordinator {
     events: u64,
     registry: Registry,
     configured: bool,
+    /// The bucket of wishes was made anew, and what it holds now is being told.
+    wishes_restarted: bool,
+    /// What the bucket of what is in force holds is known.
+    published_known: bool,
     /// Refused edits that were found at the start and have no newer one.
     refused_before: BTreeMap<String, (u64, EventData)>,
     throttles: Throttles,
@@ -86,6 +93,8 @@ impl Coordinator {
             events: 0,
             registry: Registry::default(),
             configured: false,
+            wishes_restarted: false,
+            published_known: false,
             refused_before: BTreeMap::new(),
             throttles: Throttles::default(),
             throttles_complete: false,
@@ -101,6 +110,14 @@ impl Coordinator {
         match input {
             Input::Config { key, revision, value } => self.configure(&key, revision, value.as_deref(), now),
             Input::ConfigComplete => self.configured(now),
+            Input::ConfigRestarted => {
+                self.registry.forget_wishes();
+                self.wishes_restarted = true;
+            }
+            Input::InForce { .. }
+            | Input::InForceComplete
+            | Input::InForceRestarted
+            | Input::InForceAdopted { .. } => self.in_force(input, now),
             Input::Throttle { sequence, target, order, given_at } => {
                 self.throttle(sequence, target, order, given_at, now);
             }
@@ -169,8 +186,13 @@ impl Coordinator {
     }
 
     fn configure(&mut self, key: &str, revision: u64, value: Option<&[u8]>, now: Now) {
-        let fixed = self.fixed(key);
+        let parsed = key.parse::<ConfigKey>().ok();
+        let fixed = self.fixed(parsed.as_ref());
         let (applied, event) = self.registry.apply(key, revision, value);
+        // A refused edit is looked at as well: another version may have accepted it.
+        if let Some(key) = parsed.as_ref().filter(|_| event.is_some()) {
+            self.publish_in_force(key);
+        }
         let pool = match &applied {
             Applied::Pool(pool) | Applied::PoolRemoved(pool) => Some(pool.clone()),
             _ => None,
@@ -186,6 +208,11 @@ impl Coordinator {
                 }
             }
         }
+        self.applied(applied, fixed, now);
+    }
+
+    /// A configuration is another one now; `fixed` is what a node's fixed before.
+    fn applied(&mut self, applied: Applied, fixed: Fixed, now: Now) {
         match applied {
             Applied::Pool(id) => self.configure_pool(id, now),
             Applied::PoolRemoved(id) => {
@@ -193,8 +220,8 @@ impl Coordinator {
                     self.release(&id, &slot, "the pool was deleted", now);
                 }
             }
-            Applied::Node(_) => {
-                let prompt = self.fixed(key) != fixed;
+            Applied::Node(node) => {
+                let prompt = self.fixed(Some(&ConfigKey::Node(node))) != fixed;
                 self.reconsider(prompt, now);
             }
             Applied::Farm => self.reconsider(false, now),
@@ -202,10 +229,46 @@ impl Coordinator {
         }
     }
 
+    /// What the bucket of what is in force holds, and what followed from it.
+    fn in_force(&mut self, input: Input, now: Now) {
+        match input {
+            Input::InForce { key, value } => {
+                let Ok(key) = key.parse() else { return };
+                if !self.registry.published(&key, value.as_deref()) {
+                    self.publish_in_force(&key);
+                }
+            }
+            Input::InForceComplete => {
+                self.published_known = true;
+                for key in self.registry.unpublished() {
+                    self.publish_in_force(&key);
+                }
+            }
+            Input::InForceRestarted => {
+                self.registry.forget_published();
+                self.published_known = false;
+            }
+            Input::InForceAdopted { key, value } => {
+                let fixed = self.fixed(Some(&key));
+                if let Ok(applied) = self.registry.adopt(&key, &value) {
+                    self.applied(applied, fixed, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Before it is known what was published, everything would look as if it were not.
+    fn publish_in_force(&mut self, key: &ConfigKey) {
+        if self.published_known {
+            self.effects.push_back(Effect::PublishInForce(Box::new(self.registry.ours(key))));
+        }
+    }
+
     /// What the node's configuration fixes, if the key is a node's.
-    fn fixed(&self, key: &str) -> Option<(Option<bus_schemas::member::Role>, bool)> {
-        match key.parse() {
-            Ok(ConfigKey::Node(node)) => self.registry.node(&node).map(|(_, c)| (c.role, c.drained)),
+    fn fixed(&self, key: Option<&ConfigKey>) -> Fixed {
+        match key {
+            Some(ConfigKey::Node(node)) => self.registry.node(node).map(|(_, c)| (c.role, c.drained)),
             _ => None,
         }
     }
@@ -272,6 +335,10 @@ impl Coordinator {
 
     fn configured(&mut self, now: Now) {
         self.configured = true;
+        if std::mem::take(&mut self.wishes_restarted) {
+            let kept = self.registry.unwished() as u64;
+            self.publish_numbered(None, EventData::ConfigBucketReplaced { kept }, now);
+        }
         for (key, (revision, event)) in std::mem::take(&mut self.refused_before) {
             self.publish_config(&key, revision, None, event, now);
         }
@@ -457,13 +524,20 @@ impl Coordinator {
             pool: pool.clone(),
             revision,
             config: config.clone(),
+            refused: self.registry.refused(&ConfigKey::Pool(pool.clone())).cloned(),
             status: own.get(pool).cloned().or_else(|| elsewhere(pool)),
         };
         FarmStatus {
             coordinator: self.id.clone(),
             version: version.to_owned(),
+            farm: self.farm_view(),
             pools: self.registry.pools().map(view).collect(),
         }
+    }
+
+    fn farm_view(&self) -> FarmView {
+        let (revision, config) = self.registry.farm().map(|(r, c)| (r, c.clone())).unwrap_or_default();
+        FarmView { revision, config, refused: self.registry.refused(&ConfigKey::Farm).cloned() }
     }
 
     /// Every named invariant of every owned pool; tests and simulations call it after each step.

@@ -1,5 +1,6 @@
 //! Everything that a coordinator can ask for.
 
+use crate::in_force::Ours;
 use bus_schemas::{
     Blob, Hash32, PoolId, Target, WorkerId,
     block::BlockState,
@@ -39,6 +40,10 @@ pub enum Effect {
     RestartSource(PoolId, u64, Box<PoolConfig>),
     /// Stop everything that was started for the pool.
     StopPool(PoolId, u64),
+    /// See to it that the bucket of what is in force holds this, by [`crate::in_force::reconcile`]; a newer effect for
+    /// the same key takes the place of one that is not done. Answer with [`crate::Input::InForceAdopted`] if that is
+    /// what comes of it.
+    PublishInForce(Box<Ours>),
     /// Tell the world.
     PublishEvent(Box<Event>),
     /// Show how the pool runs.

@@ -4,6 +4,7 @@ use crate::time::MonoMs;
 use bus_schemas::{
     Blob, Hash32, JobId, PoolId, Target, TimestampMs, WorkerId,
     block::BlockState,
+    config::ConfigKey,
     heartbeat::Heartbeat,
     job::{AlgorithmRef, Job, WorkUnit},
     ledger::LedgerRecord,
@@ -26,6 +27,26 @@ pub enum Input {
     },
     /// Every configuration that the bucket held has been given.
     ConfigComplete,
+    /// The bucket of configurations was made anew; what it holds now follows, then [`Input::ConfigComplete`].
+    ConfigRestarted,
+    /// An entry of the bucket of what is in force, or its deletion.
+    InForce {
+        /// The key as it stands in the bucket.
+        key: String,
+        /// The JSON, `None` when deleted.
+        value: Option<Vec<u8>>,
+    },
+    /// Everything that the bucket of what is in force held has been given; asked for after [`Input::ConfigComplete`].
+    InForceComplete,
+    /// The bucket of what is in force was made anew; what it holds now follows, then [`Input::InForceComplete`].
+    InForceRestarted,
+    /// What another coordinator published is to be followed: an answer to [`crate::Effect::PublishInForce`].
+    InForceAdopted {
+        /// The key.
+        key: ConfigKey,
+        /// What is in force.
+        value: Vec<u8>,
+    },
     /// A throttle order.
     Throttle {
         /// Its sequence in the stream.
@@ -91,8 +112,8 @@ pub enum LeaseInput {
 pub struct Recovered {
     /// Every kept version of every member's record, oldest first.
     pub members: Vec<Member>,
-    /// The latest jobs, oldest first.
-    pub jobs: Vec<Job>,
+    /// The latest jobs and when the stream stored them, oldest first.
+    pub jobs: Vec<(Job, TimestampMs)>,
     /// The last ledger record.
     pub ledger: Option<LedgerRecord>,
     /// The last state of each block.
@@ -121,8 +142,8 @@ pub enum PoolInput {
     Template(Box<Template>),
     /// The job source gives nothing.
     SourceFailed(String),
-    /// The job was stored and sent.
-    JobPublished(JobId),
+    /// The job was stored and sent, at this time of the stream.
+    JobPublished(JobId, TimestampMs),
     /// A worker asks to join; the answer carries the token.
     Join {
         /// Names the waiting request.

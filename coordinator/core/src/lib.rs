@@ -8,6 +8,7 @@
 mod coordinator;
 mod effect;
 pub mod foresight;
+pub mod in_force;
 mod input;
 pub mod ownership;
 pub mod pool;

@@ -21,7 +21,7 @@ pub(crate) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(crate) fn farm(self) -> Option<&'a FarmConfig> {
-        self.registry.farm()
+        self.registry.farm().map(|(_, farm)| farm)
     }
 
     pub(crate) fn halted(self) -> bool {

@@ -1,6 +1,6 @@
 //! Writing until it is certain what became of it.
 
-use bus_schemas::codec::EncodeError;
+use bus_schemas::{TimestampMs, codec::EncodeError};
 use bytes::Bytes;
 use nats_adapter::{Bus, Expect, HeaderMap, Kv, KvError, PublishError};
 use std::time::Duration;
@@ -74,6 +74,23 @@ pub(crate) async fn append(
             Err(error) => error.to_string(),
         };
         pause.wait(&format!("{subject} is not stored yet"), &error).await;
+    }
+}
+
+/// When the stream stored the last message of `subject`, which has this sequence.
+pub(crate) async fn stored_at(
+    bus: &Bus,
+    stream: &str,
+    subject: &str,
+    sequence: u64,
+) -> Result<TimestampMs, Failed> {
+    let mut pause = pause();
+    loop {
+        match bus.last_bytes(stream, subject).await {
+            Ok(Some(last)) if last.sequence == sequence => return Ok(last.stored_at),
+            Ok(_) => return Err(Failed::Overtaken(subject.to_owned())),
+            Err(error) => pause.wait(&format!("{subject} cannot be read back yet"), &error).await,
+        }
     }
 }
 

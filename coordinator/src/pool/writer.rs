@@ -104,7 +104,8 @@ impl Writer {
         self.job =
             persist::append(bus, streams::JOB, &subject, job.id.as_str(), job.encode()?.into(), self.job)
                 .await?;
-        self.context.tell(PoolInput::JobPublished(job.id.clone())).await;
+        let stored_at = persist::stored_at(bus, streams::JOB, &subject, self.job).await?;
+        self.context.tell(PoolInput::JobPublished(job.id.clone(), stored_at)).await;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use bus_schemas::{
     Blob, JobId, Message, WorkerId,
     blob::MAX_BLOB_LEN,
     block::TemplateRecord,
-    config::{ConfigKey, PoolConfig},
+    config::{ConfigKey, InForce, PoolConfig},
     examples,
     share::Share,
     subject::{Subject, dead_letter, filter},
@@ -211,10 +211,10 @@ async fn a_bucket_guards_its_revisions_and_keeps_its_history() {
 #[tokio::test]
 async fn a_bucket_republishes_changes_with_their_revision() {
     let farm = Farm::start().await;
-    let subject = Subject::Config(ConfigKey::Pool(pool()));
-    let mut changes = farm.bus.subscribe_republished::<PoolConfig>(&subject).await.unwrap();
-    let kv = farm.bus.kv(streams::CONFIG);
-    let config = PoolConfig::default();
+    let subject = Subject::InForce(ConfigKey::Pool(pool()));
+    let mut changes = farm.bus.subscribe_republished::<InForce<PoolConfig>>(&subject).await.unwrap();
+    let kv = farm.bus.kv(streams::IN_FORCE);
+    let config = InForce { revision: 7, config: PoolConfig::default() };
     let revision = kv.put_as(ConfigKey::Pool(pool()), &config).await.unwrap();
     let change = soon("the change", changes.next()).await.unwrap().unwrap();
     assert_eq!((change.subject, change.revision, change.value), (subject, revision, Some(config)));

@@ -1,7 +1,7 @@
 //! The catalogue of streams, and what `ensure` makes of a server.
 
 use crate::{Farm, pool};
-use bus_schemas::{Message, WorkerId, block, event, job, ledger, share, subject::Subject};
+use bus_schemas::{Message, WorkerId, block, config, event, job, ledger, share, subject::Subject};
 use nats_adapter::{Action, Outcome, ensure, streams};
 use serde_json::{Value, json};
 
@@ -54,6 +54,7 @@ fn a_stream_takes_the_largest_message_of_its_subjects() {
         (streams::LEDGER, ledger::LedgerRecord::MAX_LEN),
         (streams::EVENT, event::Event::MAX_LEN),
         (streams::DEAD, nats_adapter::MAX_DEAD_LETTER_LEN),
+        (streams::KV_IN_FORCE, config::MAX_IN_FORCE_LEN),
         (streams::KV_CERTIFICATES, certification::MAX_CATALOGUE_LEN),
     ];
     for (name, len) in largest {

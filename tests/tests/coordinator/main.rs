@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod configuration;
+mod in_force;
 mod takeover;
 
 use bus_schemas::{

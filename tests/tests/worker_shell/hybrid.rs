@@ -3,7 +3,7 @@
 use crate::stage::{SOON, Stage, one_thread, soon};
 use bus_schemas::{
     Message, WorkerId,
-    config::{ConfigKey, PoolConfig},
+    config::{ConfigKey, InForce, PoolConfig},
     event::{Event, EventData},
     policy::FarmConfig,
     schedule::{Schedule, Window},
@@ -122,7 +122,8 @@ async fn the_kill_switch_leaves_no_hashes_after_a_second_and_holds_over_a_restar
     stage.heartbeat("mining", |h| h.set_point.enabled()).await;
     let farm = FarmConfig { halted: true, reason: "drill".to_owned() };
     let asked = Instant::now();
-    stage.bus.kv(streams::CONFIG).put_as(ConfigKey::Farm, &farm).await.unwrap();
+    let farm = InForce { revision: 1, config: farm };
+    stage.bus.kv(streams::IN_FORCE).put_as(ConfigKey::Farm, &farm).await.unwrap();
     stage.heartbeat("the stop", |h| h.set_point.reason == Reason::FarmHalted).await;
     worker.until("dcmf_worker_search_threads", |threads| threads == 0).await;
     println!("the kill switch took {:?}", asked.elapsed());

@@ -6,8 +6,9 @@ mod hybrid;
 mod stage;
 
 use bus_schemas::{
-    ShareBits, Target, config::ConfigKey, config::NodeConfig, config::PoolConfig, job::WorkUnit,
-    member::Member, member::Role, set_point::Reason, share::Share, subject::Subject, subject::filter,
+    ShareBits, Target, config::ConfigKey, config::InForce, config::NodeConfig, config::PoolConfig,
+    job::WorkUnit, member::Member, member::Role, set_point::Reason, share::Share, subject::Subject,
+    subject::filter,
 };
 use nats_adapter::streams;
 use stage::*;
@@ -114,7 +115,8 @@ async fn threads_change_while_the_worker_runs_and_a_backup_does_not_search() {
     let (mut stage, worker) = Stage::mining(18, "sha256d").await;
     stage.heartbeat("one thread", |h| h.set_point.threads == 1).await;
     let node = NodeConfig { threads: Some(9), ..NodeConfig::default() };
-    stage.bus.kv(streams::CONFIG).put_as(ConfigKey::Node(name()), &node).await.unwrap();
+    let node = InForce { revision: 1, config: node };
+    stage.bus.kv(streams::IN_FORCE).put_as(ConfigKey::Node(name()), &node).await.unwrap();
     let limited = stage.heartbeat("the host's limit", |h| h.set_point.threads == 2).await;
     assert_eq!(limited.set_point.reason, Reason::LocalLimit);
     worker.until("dcmf_worker_search_threads", |threads| threads == 2).await;
@@ -141,8 +143,9 @@ async fn bad_orders_are_refused_and_counted_and_mining_goes_on() {
     stage.publish_job(&job(8, 9, "x11")).await;
     stage.bus.publish_bytes(Subject::Job(pool()), "rubbish".into()).await.unwrap();
     stage.put_member(Member { epoch: 0, ..stage.member.clone().unwrap() }).await;
-    let config = stage.bus.kv(streams::CONFIG);
-    config.put(ConfigKey::Pool(pool()), r#"{"slot_bits": 99}"#.into()).await.unwrap();
+    let config = stage.bus.kv(streams::IN_FORCE);
+    let out_of_range = r#"{"revision":2,"config":{"slot_bits":99}}"#;
+    config.put(ConfigKey::Pool(pool()), out_of_range.into()).await.unwrap();
     config.put(ConfigKey::Pool(pool()), "{".into()).await.unwrap();
     for reason in ["job-invalid", "algorithm-not-offered", "role-outdated"] {
         let series = format!("dcmf_worker_orders_refused_total{{reason=\"{reason}\"}}");

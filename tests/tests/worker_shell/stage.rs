@@ -3,7 +3,7 @@
 use bus_schemas::{
     AlgorithmId, Hash32, PoolId, ShareBits, Target, TimestampMs, WorkerId,
     blob::Blob,
-    config::{ConfigKey, PoolConfig},
+    config::{ConfigKey, InForce, PoolConfig},
     heartbeat::Heartbeat,
     job::{AlgorithmRef, Job, WorkUnit},
     member::{DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
@@ -146,7 +146,8 @@ impl Stage {
     }
 
     pub async fn put_pool(&self, config: PoolConfig) {
-        self.bus.kv(streams::CONFIG).put_as(ConfigKey::Pool(pool()), &config).await.unwrap();
+        let in_force = InForce { revision: 1, config };
+        self.bus.kv(streams::IN_FORCE).put_as(ConfigKey::Pool(pool()), &in_force).await.unwrap();
     }
 
     pub async fn publish_job(&self, job: &Job) {

@@ -1,8 +1,9 @@
-//! The pool's and the node's configuration as last heard: only a higher revision replaces one, and an invalid one
-//! replaces nothing.
+//! What is in force for the farm, the pool and the node, as last heard: only a higher revision of the bucket replaces
+//! one, and what is not valid replaces nothing. What the bucket's leader says at this moment holds whatever was heard
+//! before: a bucket that was made anew, or restored, counts from a lower number again.
 
 use crate::{
-    input::Stored,
+    input::{Authority, Stored},
     moment::MonotonicMs,
     notice::{Notice, Refusal},
 };
@@ -14,20 +15,31 @@ use bus_schemas::{
 
 /// One configuration.
 #[derive(Debug, Clone)]
-struct InForce<C> {
+struct Followed<C> {
     key: ConfigKey,
     value: Option<C>,
-    /// Revision of `value`, or of its deletion; 0 when nothing was heard yet.
+    /// The edit that `value` comes from.
+    edit: u64,
+    /// Revision of the bucket at which `value`, or its deletion, was published; 0 when nothing was heard yet.
     revision: u64,
     /// The newest revision that was refused, so that it is reported once.
     refused: u64,
-    /// A push came since the last read began, so that an absence in its answer may be older.
+    /// A push came since the last read began, so that the read's answer may be older.
     pushed: bool,
+    /// Rises with every change.
+    changes: u64,
+    /// Something was heard that may mean that the bucket was made anew.
+    doubted: bool,
 }
 
-impl<C: Checked> InForce<C> {
+impl<C: Checked> Followed<C> {
     fn new(key: ConfigKey) -> Self {
-        Self { key, value: None, revision: 0, refused: 0, pushed: false }
+        Self { key, value: None, edit: 0, revision: 0, refused: 0, pushed: false, changes: 0, doubted: false }
+    }
+
+    fn set(&mut self, value: Option<C>, edit: u64, revision: u64) {
+        (self.value, self.edit, self.revision) = (value, edit, revision);
+        self.changes += 1;
     }
 
     /// Whether this is news of the present, and what there is to say about it.
@@ -35,27 +47,30 @@ impl<C: Checked> InForce<C> {
         let Stored { revision, value } = stored;
         if revision <= self.revision {
             let current = revision == self.revision;
+            self.doubted |= !current;
             let (key, in_force) = (self.key.clone(), self.revision);
             let outdated = || Notice::OrderRefused(Refusal::ConfigOutdated { key, revision, in_force });
             return (current, (!current).then(outdated));
         }
-        let checked = value.and_then(|v| match v.as_ref().map_or(Ok(()), C::check) {
+        let checked = value.and_then(|v| match v.as_ref().map_or(Ok(()), |v| v.config.check()) {
             Ok(()) => Ok(v),
             Err(e) => Err(e.to_string()),
         });
         match checked {
             Ok(value) => {
-                let gone = value.is_none();
-                (self.value, self.revision) = (value, revision);
                 let key = self.key.clone();
-                let notice =
-                    if gone { Notice::ConfigGone { key } } else { Notice::ConfigApplied { key, revision } };
+                let notice = match &value {
+                    None => Notice::ConfigGone { key },
+                    Some(in_force) => Notice::ConfigApplied { key, revision: in_force.revision },
+                };
+                let edit = value.as_ref().map_or(0, |in_force| in_force.revision);
+                self.set(value.map(|in_force| in_force.config), edit, revision);
                 (true, Some(notice))
             }
             Err(reason) => {
                 let known = revision <= self.refused;
                 self.refused = self.refused.max(revision);
-                let (key, in_force) = (self.key.clone(), self.revision);
+                let (key, in_force) = (self.key.clone(), self.edit);
                 let refusal = || Refusal::Config { key, revision, reason, in_force };
                 (true, (!known).then(|| Notice::OrderRefused(refusal())))
             }
@@ -63,39 +78,52 @@ impl<C: Checked> InForce<C> {
     }
 
     /// The bucket holds nothing under the key.
-    fn absent(&mut self) -> Option<Notice> {
-        if self.pushed || self.value.is_none() {
+    fn absent(&mut self, authority: Authority) -> Option<Notice> {
+        if self.pushed {
             return None;
         }
-        self.value = None;
+        if authority == Authority::Leader {
+            (self.revision, self.refused) = (0, 0);
+        }
+        self.value.as_ref()?;
+        self.doubted |= authority == Authority::Replica;
+        self.set(None, 0, self.revision);
         Some(Notice::ConfigGone { key: self.key.clone() })
     }
 
-    fn read(&mut self, stored: Option<Stored<C>>) -> (bool, Option<Notice>) {
-        match stored {
-            Some(stored) => self.apply(stored),
-            None => (true, self.absent()),
+    fn read(&mut self, stored: Option<Stored<C>>, authority: Authority) -> (bool, [Option<Notice>; 2]) {
+        if authority == Authority::Leader {
+            self.doubted = false;
         }
+        let Some(stored) = stored else { return (true, [self.absent(authority), None]) };
+        let mut rewound = None;
+        if authority == Authority::Leader && stored.revision < self.revision && !self.pushed {
+            let (key, from, to) = (self.key.clone(), self.revision, stored.revision);
+            rewound = Some(Notice::ConfigRewound { key, from, to });
+            (self.revision, self.refused) = (0, 0);
+        }
+        let (current, notice) = self.apply(stored);
+        (current, [rewound, notice])
     }
 }
 
-/// Both configurations and the lease that hearing of them renews.
+/// What is in force, and the lease that hearing of it renews.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
-    farm: InForce<FarmConfig>,
-    pool: InForce<PoolConfig>,
-    node: InForce<NodeConfig>,
-    /// When the bus last told the configuration of the present. An invalid edit counts: the bus speaks, and the
-    /// last good revision stays in force.
+    farm: Followed<FarmConfig>,
+    pool: Followed<PoolConfig>,
+    node: Followed<NodeConfig>,
+    /// When the bus last told the configuration of the present. An invalid one counts: the bus speaks, and the
+    /// last good one stays in force.
     heard: MonotonicMs,
 }
 
 impl Configuration {
     pub(crate) fn new(pool: PoolId, worker: WorkerId) -> Self {
         Self {
-            farm: InForce::new(ConfigKey::Farm),
-            pool: InForce::new(ConfigKey::Pool(pool)),
-            node: InForce::new(ConfigKey::Node(worker)),
+            farm: Followed::new(ConfigKey::Farm),
+            pool: Followed::new(ConfigKey::Pool(pool)),
+            node: Followed::new(ConfigKey::Node(worker)),
             heard: MonotonicMs::default(),
         }
     }
@@ -112,9 +140,19 @@ impl Configuration {
         self.node.value.as_ref()
     }
 
-    /// Revisions in force of the pool's and the node's configuration.
-    pub(crate) fn revisions(&self) -> (u64, u64) {
-        (self.pool.revision, self.node.revision)
+    /// The edits that the pool's and the node's configuration come from.
+    pub(crate) fn edits(&self) -> (u64, u64) {
+        (self.pool.edit, self.node.edit)
+    }
+
+    /// Rise with every change of the pool's and the node's configuration.
+    pub(crate) fn changes(&self) -> (u64, u64) {
+        (self.pool.changes, self.node.changes)
+    }
+
+    /// Whether something was heard that only the bucket's leader can decide.
+    pub(crate) fn doubted(&self) -> bool {
+        self.farm.doubted || self.pool.doubted || self.node.doubted
     }
 
     /// A read begins.
@@ -128,13 +166,14 @@ impl Configuration {
         farm: Option<Stored<FarmConfig>>,
         pool: Option<Stored<PoolConfig>>,
         node: Option<Stored<NodeConfig>>,
+        authority: Authority,
         now: MonotonicMs,
-    ) -> [Option<Notice>; 3] {
-        let (current, notice) = self.pool.read(pool);
+    ) -> impl Iterator<Item = Option<Notice>> + use<> {
+        let (current, of_pool) = self.pool.read(pool, authority);
         if current {
             self.heard = now;
         }
-        [self.farm.read(farm).1, notice, self.node.read(node).1]
+        [self.farm.read(farm, authority).1, of_pool, self.node.read(node, authority).1].into_iter().flatten()
     }
 
     /// A push of the pool's configuration.

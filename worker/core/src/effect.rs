@@ -1,6 +1,6 @@
 //! Everything that a worker can ask of its shell.
 
-use crate::{governor::Rhythm, notice::Notice, plan::Unit};
+use crate::{governor::Rhythm, input::Authority, notice::Notice, plan::Unit};
 use bus_schemas::{
     ShareBits, Target,
     event::Event,
@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub enum Effect {
     /// Ask to join; answered by [`crate::Input::JoinReply`] or [`crate::Input::JoinFailed`].
     Join(Box<JoinRequest>),
-    /// Read configuration, role and job by direct get; answered by [`crate::Input::ConfigurationRead`] or
+    /// Read configuration, role and job; answered by [`crate::Input::ConfigurationRead`] or
     /// [`crate::Input::ReadFailed`].
-    ReadConfiguration,
+    ReadConfiguration(Authority),
     /// Obtain an algorithm that is not here and have its certificates judged; answered by exactly one of
     /// [`crate::Input::AlgorithmObtained`] and [`crate::Input::AlgorithmDenied`]. One is asked for at a time.
     ObtainAlgorithm(AlgorithmRef),

@@ -1,7 +1,7 @@
 //! Everything that can happen to a worker.
 
 use bus_schemas::{
-    config::{NodeConfig, PoolConfig},
+    config::{InForce, NodeConfig, PoolConfig},
     job::{AlgorithmRef, Job},
     member::{JoinReply, Member},
     policy::FarmConfig,
@@ -135,13 +135,23 @@ pub enum Input {
     },
 }
 
-/// A value of a bucket at a revision.
+/// A configuration in force at a revision of its bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored<C> {
-    /// The revision.
+    /// The bucket's revision.
     pub revision: u64,
-    /// The value; `None` when it was deleted; an error when it cannot be read.
-    pub value: Result<Option<C>, String>,
+    /// What is in force; `None` when it was deleted; an error when it cannot be read.
+    pub value: Result<Option<InForce<C>>, String>,
+}
+
+/// Of whom something is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Authority {
+    /// Of any replica: cheap, but its answer may be a moment old.
+    #[default]
+    Replica,
+    /// Of the leaders of the streams: their answer holds, whatever was heard before.
+    Leader,
 }
 
 /// A throttle order as it came.
@@ -168,10 +178,12 @@ pub struct GroupReport {
     pub detail: String,
 }
 
-/// What one direct get of everything gave. What could not be decoded is absent here and reported by
+/// What one read of everything gave. What could not be decoded is absent here and reported by
 /// [`Input::Undecodable`].
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// Who answered.
+    pub authority: Authority,
     /// The pool's configuration; absent when the bucket holds none.
     pub pool: Option<Stored<PoolConfig>>,
     /// The node's configuration; absent when the bucket holds none.

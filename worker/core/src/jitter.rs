@@ -20,6 +20,11 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
+    /// Anything up to `ms`.
+    pub(crate) fn within(&mut self, ms: u64) -> u64 {
+        self.draw() % ms.saturating_add(1).max(1)
+    }
+
     /// `ms`, at most a tenth more or less.
     pub(crate) fn around(&mut self, ms: u64) -> u64 {
         let spread = ms.saturating_mul(JITTER_PERCENT) / 100;

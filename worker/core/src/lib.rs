@@ -33,7 +33,7 @@ mod worker;
 pub use clearance::{Clearance, Denied};
 pub use effect::{Assignment, Effect, Lane, Pace, Publication, SearchOrder};
 pub use governor::{LoadSample, Rhythm};
-pub use input::{GroupReport, Input, Snapshot, Stored, ThrottleOrder};
+pub use input::{Authority, GroupReport, Input, Snapshot, Stored, ThrottleOrder};
 pub use limits::{HostLimits, SCHEDULE_RECHECK_MS, UNGENTLE_PERCENT};
 pub use membership::{DISPLACED_MS, JOIN_TIMEOUT_MS};
 pub use moment::{MonotonicMs, Now};

@@ -1,6 +1,7 @@
 //! The worker's place in its pool, fenced by epoch and generation, and the asking for one.
 
 use crate::{
+    input::Authority,
     jitter::{Backoff, Jitter},
     moment::MonotonicMs,
     notice::{Notice, Refusal},
@@ -33,6 +34,8 @@ pub(crate) struct Membership {
     member: Option<Member>,
     /// Highest epoch and generation ever seen, of whatever session.
     fence: (u64, u64),
+    /// A role came since the last read began, so that the read's answer may be older.
+    pushed: bool,
     failures: u32,
     join: Join,
 }
@@ -47,7 +50,14 @@ enum Join {
 
 impl Membership {
     pub(crate) fn new(who: Who) -> Self {
-        Self { who, member: None, fence: (0, 0), failures: 0, join: Join::From(MonotonicMs::default()) }
+        Self {
+            who,
+            member: None,
+            fence: (0, 0),
+            pushed: false,
+            failures: 0,
+            join: Join::From(MonotonicMs::default()),
+        }
     }
 
     pub(crate) fn who(&self) -> &Who {
@@ -58,8 +68,45 @@ impl Membership {
         self.member.as_ref()
     }
 
-    pub(crate) fn fence(&self) -> (u64, u64) {
-        self.fence
+    /// A read begins.
+    pub(crate) fn on_read_begin(&mut self) {
+        self.pushed = false;
+    }
+
+    /// What a read gave, if anything; `false` when only the leader can say what it means.
+    pub(crate) fn on_read(
+        &mut self,
+        role: Option<Member>,
+        authority: Authority,
+        now: MonotonicMs,
+        jitter: &mut Jitter,
+    ) -> (bool, [Option<Notice>; 2]) {
+        let followed = role.as_ref().is_some_and(|role| (role.epoch, role.generation) >= self.fence);
+        let rewinds = !followed && !self.pushed && (role.is_some() || self.member.is_some());
+        if rewinds && authority == Authority::Replica {
+            return (false, [None, None]);
+        }
+        let mut rewound = None;
+        if rewinds {
+            self.fence = (0, 0);
+            self.member = None;
+            rewound = Some(Notice::OrderRewound { order: "role" });
+        }
+        // What is read again and again is mostly known; only a push that is too late deserves a refusal.
+        let role = role.filter(|role| (role.epoch, role.generation) >= self.fence);
+        (true, [rewound, role.and_then(|role| self.apply(role, now, jitter))])
+    }
+
+    /// A push: `false` when it is older than what was seen, so that only the leader can say what it means.
+    pub(crate) fn on_push(
+        &mut self,
+        role: Member,
+        now: MonotonicMs,
+        jitter: &mut Jitter,
+    ) -> (bool, Option<Notice>) {
+        let older = (role.epoch, role.generation) < self.fence;
+        self.pushed |= !older;
+        (!older, self.apply(role, now, jitter))
     }
 
     /// Whether the pool counts us as present.
@@ -69,7 +116,7 @@ impl Membership {
 
     /// Follows a role, or says why not. A newer role for another session takes our place away; it is asked for
     /// again only after a while, since two processes under one id would otherwise displace each other at once.
-    pub(crate) fn apply(&mut self, member: Member, now: MonotonicMs, jitter: &mut Jitter) -> Option<Notice> {
+    fn apply(&mut self, member: Member, now: MonotonicMs, jitter: &mut Jitter) -> Option<Notice> {
         if member.pool != self.who.pool || member.worker != self.who.worker {
             let (pool, worker) = (member.pool, member.worker);
             return Some(Notice::OrderRefused(Refusal::RoleNotOurs { pool, worker }));

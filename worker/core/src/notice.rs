@@ -58,6 +58,20 @@ pub enum Notice {
         /// Its key.
         key: ConfigKey,
     },
+    /// The bucket of what is in force was made anew or restored: what its leader says is followed.
+    ConfigRewound {
+        /// The key.
+        key: ConfigKey,
+        /// The bucket's revision that was followed.
+        from: u64,
+        /// The one that is followed now.
+        to: u64,
+    },
+    /// The stream of jobs, or the bucket of members, was made anew or restored: what its leader says is followed.
+    OrderRewound {
+        /// What is followed.
+        order: &'static str,
+    },
     /// Configuration, role and job could not be read.
     ReadFailed {
         /// What the bus said.

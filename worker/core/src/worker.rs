@@ -38,6 +38,8 @@ mod orders;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod rewound_tests;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,10 @@ pub const READ_INTERVAL_MS: u64 = 60_000;
 const READS_PER_LEASE: u64 = 3;
 /// Delay between reads that failed.
 const READ_RETRY: Backoff = Backoff { first_ms: 250, cap_ms: 10_000 };
+/// Shortest time between two reads of the leaders, milliseconds: whoever sends what is old may do so again and again.
+pub const LEADER_READ_INTERVAL_MS: u64 = 2_000;
+/// A worker asks the leaders within this time after it heard something old, milliseconds: a whole fleet hears it at once.
+const LEADER_READ_SPREAD_MS: u64 = 500;
 /// A read without an answer is given up after this time, milliseconds.
 const READ_TIMEOUT_MS: u64 = 15_000;
 /// Time between heartbeats while no configuration says otherwise, milliseconds.
@@ -121,9 +127,9 @@ pub struct Status {
     pub job_sequence: Option<u64>,
     /// Generation of its role.
     pub generation: u64,
-    /// Revision of the pool's configuration.
+    /// The edit that the pool's configuration comes from.
     pub pool_revision: u64,
-    /// Revision of the node's configuration.
+    /// The edit that the node's configuration comes from.
     pub node_revision: u64,
 }
 
@@ -169,6 +175,12 @@ pub struct WorkerCore {
     job: Option<Arc<Job>>,
     /// Highest epoch and sequence of a job ever followed.
     job_fence: (u64, u64),
+    /// A job was pushed since the last read began, so that the read's answer may be older.
+    job_pushed: bool,
+    /// Something was heard that only the leaders of the streams can decide.
+    doubt: bool,
+    /// When the leaders were last asked.
+    leader_read: MonotonicMs,
     /// The algorithm refuses the job.
     job_unusable: bool,
     /// Job and slot of which it was reported that there is nothing to search.
@@ -216,6 +228,9 @@ impl WorkerCore {
             configuration: Configuration::new(pool, worker),
             job: None,
             job_fence: (0, 0),
+            job_pushed: false,
+            doubt: false,
+            leader_read: MonotonicMs::default(),
             job_unusable: false,
             no_work: None,
             blocks: 0,
@@ -257,7 +272,7 @@ impl WorkerCore {
                 self.note(notice);
             }
             Input::Role(member) => self.on_role(*member, at),
-            Input::Job(job) => self.on_job(*job, now),
+            Input::Job(job) => self.on_job_push(*job, now),
             Input::Undecodable { subject, reason } => {
                 self.note(Some(Notice::Undecodable { subject, reason }));
             }
@@ -324,7 +339,7 @@ impl WorkerCore {
 
     /// What it does and how it stands.
     pub fn status(&self) -> Status {
-        let (pool_revision, node_revision) = self.configuration.revisions();
+        let (pool_revision, node_revision) = self.configuration.edits();
         Status {
             connected: self.connected,
             configured: self.configuration.pool().is_some(),

@@ -45,6 +45,8 @@ struct Pending {
     worker: WorkerId,
     bits: ShareBits,
     block: Option<(Arc<Job>, u16, Finding)>,
+    /// Its job was superseded when the stream stored it: it earns something only if it is a block.
+    late: bool,
     state: State,
 }
 
@@ -154,15 +156,12 @@ impl Intake {
             self.read_to = self.read_to.max(arrived.stored_at);
             let admitted = admit(&arrived, jobs, members, Some(rate_limit));
             let bits = arrived.share.as_ref().map_or(ShareBits::MIN, |s| s.bits);
+            let late = matches!(admitted, Ok(Admitted { late: true, .. }));
             let (state, block) = match (admitted, arrived.share) {
-                (Ok(job), Some(Share { slot, finding, .. })) => {
-                    out.judge.push(JudgeTask {
-                        sequence: arrived.sequence,
-                        job: job.clone(),
-                        slot,
-                        finding,
-                        target: Target::from_share_bits(bits),
-                    });
+                (Ok(Admitted { job, late }), Some(Share { slot, finding, .. })) => {
+                    let target = if late { job.network_target } else { Target::from_share_bits(bits) };
+                    let sequence = arrived.sequence;
+                    out.judge.push(JudgeTask { sequence, job: job.clone(), slot, finding, target });
                     (State::Waiting, Some((job, slot, finding)))
                 }
                 (Err(refusal), _) => (State::Decided(Err(refusal)), None),
@@ -173,6 +172,7 @@ impl Intake {
                 worker: arrived.worker,
                 bits,
                 block,
+                late,
                 state,
             });
         }
@@ -194,6 +194,7 @@ impl Intake {
                     }
                     Ok(())
                 }
+                Verdict::Low if pending.late => Err(ShareRefusal::Stale),
                 Verdict::Low => Err(ShareRefusal::LowDifficulty),
                 Verdict::UnknownAlgorithm => Err(ShareRefusal::UnknownAlgorithm),
             });
@@ -297,29 +298,34 @@ impl Intake {
     }
 }
 
-/// The cheap checks, everything that needs no hash.
+/// A share that is worth a hash.
+struct Admitted {
+    job: Arc<Job>,
+    late: bool,
+}
+
+/// The cheap checks, everything that needs no hash. A late share is worth one as well: were it the block after which
+/// the job was superseded, its finder would be the only one who earns nothing for it.
 fn admit(
     arrived: &ArrivedShare,
     jobs: &mut Jobs,
     members: &mut Members,
     rate_limit: Option<u32>,
-) -> Result<Arc<Job>, ShareRefusal> {
+) -> Result<Admitted, ShareRefusal> {
     let entry = members.get_mut(&arrived.worker).ok_or(ShareRefusal::NotAMember)?;
     if rate_limit.is_some_and(|limit| !entry.shares.take(limit, arrived.stored_at)) {
         return Err(ShareRefusal::RateLimited);
     }
     let share = arrived.share.as_ref().ok_or(ShareRefusal::Malformed)?;
     let known = jobs.find(&share.job).ok_or(ShareRefusal::UnknownJob)?;
-    if known.is_stale(arrived.stored_at) {
-        return Err(ShareRefusal::Stale);
-    }
+    let late = known.is_stale(arrived.stored_at);
     let job = known.job.clone();
     let bits = check_claim(share, &job, entry)?;
     if bits != share.bits {
         return Err(ShareRefusal::WrongDifficulty);
     }
     match jobs.remember(&share.job, share.slot, &share.finding) {
-        Remembered::New => Ok(job),
+        Remembered::New => Ok(Admitted { job, late }),
         Remembered::Before => Err(ShareRefusal::Duplicate),
         Remembered::Full => Err(ShareRefusal::RateLimited),
     }

@@ -5,7 +5,7 @@ use crate::{
     time::{MonoMs, Now},
 };
 use bus_schemas::{
-    JobId, PoolId, TimestampMs,
+    Hash32, JobId, PoolId, TimestampMs,
     config::PoolConfig,
     job::Job,
     share::{CryptoNoteFinding, Finding, HeaderFinding},
@@ -15,13 +15,17 @@ use std::{
     sync::Arc,
 };
 
-/// A share is judged by its job for this long after a job on another previous block was made (its
-/// `published_at_ms`), milliseconds: the work was done in good faith while the order travelled.
+/// A share is judged by its job for this long after the stream stored a job on another previous block, milliseconds: the
+/// work was done in good faith while the order travelled. Both times are the streams' own: no clock of a coordinator or
+/// a worker has a say.
 pub const STALE_GRACE_MS: u64 = 2_000;
 /// A superseded job is remembered for this long, milliseconds, so that late shares are told apart from invented ones.
 pub const REMEMBER_MS: u64 = 60_000;
 /// Most jobs that are remembered.
-pub const MAX_JOBS: usize = 64;
+pub const MAX_JOBS: usize = 256;
+/// Most times in which another previous block was the tip that are remembered of a job: a chain goes back and forth
+/// seldom.
+const MAX_ABSENCES: usize = 8;
 /// Findings under one job after which the next is published early; the number of the job is in each header.
 pub const FINDINGS_FOR_REFRESH: usize = 250_000;
 /// Most findings that are remembered over all jobs; for more the oldest jobs are forgotten.
@@ -41,14 +45,42 @@ fn key(slot: u16, finding: &Finding) -> Key {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) job: Arc<Job>,
-    superseded_at: Option<TimestampMs>,
+    /// When jobs on another previous block were the newest: from when, and until when if that is over.
+    absences: VecDeque<(TimestampMs, Option<TimestampMs>)>,
     seen: BTreeSet<Key>,
 }
 
 impl Known {
+    fn new(job: Arc<Job>) -> Self {
+        Self { job, absences: VecDeque::new(), seen: BTreeSet::new() }
+    }
+
     /// Whether a share that the stream stored then comes too late.
     pub(crate) fn is_stale(&self, stored_at: TimestampMs) -> bool {
-        self.superseded_at.is_some_and(|at| stored_at > at.plus_ms(STALE_GRACE_MS))
+        let late = |(from, until): &(TimestampMs, Option<TimestampMs>)| {
+            stored_at > from.plus_ms(STALE_GRACE_MS) && until.is_none_or(|until| stored_at < until)
+        };
+        self.absences.iter().any(late)
+    }
+
+    fn superseded_at(&self) -> Option<TimestampMs> {
+        self.absences.back().filter(|(_, until)| until.is_none()).map(|(from, _)| *from)
+    }
+
+    /// The stream stored a job on `tip`.
+    fn follow(&mut self, tip: Hash32, stored_at: TimestampMs) {
+        let is_tip = self.job.work.prev_hash() == tip;
+        match self.absences.back_mut() {
+            Some((_, until @ None)) if is_tip => *until = Some(stored_at),
+            Some((_, None)) => {}
+            _ if is_tip => {}
+            _ => {
+                self.absences.push_back((stored_at, None));
+                if self.absences.len() > MAX_ABSENCES {
+                    self.absences.pop_front();
+                }
+            }
+        }
     }
 }
 
@@ -71,23 +103,24 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     /// The jobs that are kept. Numbers go on after `at_least`, even if none is kept: difficulties hold by number.
-    pub(crate) fn recover(jobs: Vec<Job>, at_least: u64) -> Self {
+    pub(crate) fn recover(jobs: Vec<(Job, TimestampMs)>, at_least: u64) -> Self {
         let mut this = Self { sequence: at_least, ..Self::default() };
-        for job in jobs.into_iter().filter(|j| j.check().is_ok()) {
+        for (job, stored_at) in jobs.into_iter().filter(|(job, _)| job.check().is_ok()) {
+            let tip = job.work.prev_hash();
             this.learn(Arc::new(job));
+            this.follow(tip, stored_at);
         }
         this
     }
 
+    fn follow(&mut self, tip: Hash32, stored_at: TimestampMs) {
+        self.known.iter_mut().for_each(|known| known.follow(tip, stored_at));
+    }
+
     fn learn(&mut self, job: Arc<Job>) {
-        for known in self.known.iter_mut().filter(|k| k.superseded_at.is_none()) {
-            if known.job.work.prev_hash() != job.work.prev_hash() {
-                known.superseded_at = Some(job.published_at_ms);
-            }
-        }
         self.sequence = self.sequence.max(job.sequence);
         self.current = Some(job.clone());
-        self.known.push_back(Known { job, superseded_at: None, seen: BTreeSet::new() });
+        self.known.push_back(Known::new(job));
         while self.known.len() > MAX_JOBS {
             self.forget_oldest();
         }
@@ -191,19 +224,22 @@ impl Jobs {
         Some((job, assembly))
     }
 
-    /// The job was stored and sent; returns it for the event.
-    pub(crate) fn published(&mut self, id: &JobId) -> Option<Arc<Job>> {
+    /// The job was stored and sent: from then on those on another previous block are superseded. Returns it for the
+    /// event.
+    pub(crate) fn published(&mut self, id: &JobId, stored_at: TimestampMs) -> Option<Arc<Job>> {
         if self.in_flight.as_ref() != Some(id) {
             return None;
         }
         self.in_flight = None;
-        self.find(id).map(|k| k.job.clone())
+        let job = self.find(id).map(|k| k.job.clone())?;
+        self.follow(job.work.prev_hash(), stored_at);
+        Some(job)
     }
 
     /// Forgets jobs that were superseded long before `read_to`, the time up to which the stream of shares was read:
     /// after a long time without an owner, shares of jobs that are long gone still wait to be judged.
     pub(crate) fn forget_old(&mut self, read_to: TimestampMs) {
-        let old = |k: &Known| k.superseded_at.is_some_and(|at| read_to.since(at) > REMEMBER_MS);
+        let old = |k: &Known| k.superseded_at().is_some_and(|at| read_to.since(at) > REMEMBER_MS);
         while self.known.front().is_some_and(old) {
             self.forget_oldest();
         }

@@ -217,7 +217,7 @@ impl Pool {
                     self.tell(EventData::SourceFailed { reason });
                 }
             }
-            PoolInput::JobPublished(id) => self.job_published(&id, now),
+            PoolInput::JobPublished(id, stored_at) => self.job_published(&id, stored_at, now),
             PoolInput::Join { token, worker, request } => {
                 match self.with_members(world, |m, terms| m.join(&worker, &request, terms, now)) {
                     Ok(changes) => self.change(changes, Some(token)),
@@ -326,8 +326,8 @@ impl Pool {
         }
     }
 
-    fn job_published(&mut self, id: &bus_schemas::JobId, now: Now) {
-        if let Some(job) = self.jobs.published(id) {
+    fn job_published(&mut self, id: &bus_schemas::JobId, stored_at: TimestampMs, now: Now) {
+        if let Some(job) = self.jobs.published(id, stored_at) {
             self.tell(EventData::JobPublished {
                 job: job.id.clone(),
                 sequence: job.sequence,

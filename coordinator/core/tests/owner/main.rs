@@ -5,4 +5,5 @@ mod backups;
 mod crashes;
 mod foresight;
 mod model;
+mod staleness;
 mod tables;

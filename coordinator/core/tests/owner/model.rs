@@ -61,7 +61,8 @@ pub fn template(prev: u8, bits: u32, height: u64) -> Box<Template> {
 #[derive(Default)]
 pub struct Kept {
     pub members: Vec<Member>,
-    pub jobs: Vec<Job>,
+    /// With the times at which the stream stored them.
+    pub jobs: Vec<(Job, TimestampMs)>,
     pub ledger: Vec<LedgerRecord>,
     pub blocks: BTreeMap<Hash32, (u64, WorkerId, BlockState)>,
     pub shares: Vec<ArrivedShare>,
@@ -84,6 +85,8 @@ pub struct Farm {
     /// Holds the words that a ledger record was stored back, as a crash before they arrive would.
     pub mute_ledger: bool,
     pub exited: bool,
+    /// How far the coordinator's wall clock is ahead of that of the bus.
+    pub coordinator_ahead_ms: i64,
     lives: u32,
     /// Who held which slot under which job, over all lives of the coordinator.
     pub holders: BTreeMap<(String, u16), (WorkerId, SessionId)>,
@@ -130,6 +133,7 @@ impl Farm {
             inputs: VecDeque::new(),
             mute_ledger: false,
             exited: false,
+            coordinator_ahead_ms: 0,
             lives: 0,
             holders: BTreeMap::new(),
             revision: 1,
@@ -145,6 +149,7 @@ impl Farm {
             self.input(Input::Config { key, revision, value: Some(value) });
         }
         self.input(Input::ConfigComplete);
+        self.input(Input::InForceComplete);
         self.input(Input::ThrottlesComplete);
     }
 
@@ -181,7 +186,13 @@ impl Farm {
     }
 
     pub fn now(&self) -> Now {
-        Now { mono: MonoMs(self.at), wall: TimestampMs(1_700_000_000_000 + self.at) }
+        let wall = self.stream_time().0.saturating_add_signed(self.coordinator_ahead_ms);
+        Now { mono: MonoMs(self.at), wall: TimestampMs(wall) }
+    }
+
+    /// The time as the bus has it.
+    pub fn stream_time(&self) -> TimestampMs {
+        TimestampMs(1_700_000_000_000 + self.at)
     }
 
     pub fn input(&mut self, input: Input) {
@@ -252,7 +263,7 @@ impl Farm {
                 self.fed = shares_after;
             }
             Effect::StopPool(..) => self.epoch = None,
-            Effect::RestartSource(..) | Effect::PublishStatus(..) => {}
+            Effect::RestartSource(..) | Effect::PublishStatus(..) | Effect::PublishInForce(_) => {}
             Effect::PublishEvent(event) => self.events.push(event.what.clone()),
             Effect::Exit => self.exited = true,
             Effect::Pool(_, epoch, effect) => self.perform_in_pool(epoch, effect),
@@ -267,10 +278,11 @@ impl Farm {
         match effect {
             PoolEffect::PublishJob(job, _) => {
                 job.check().unwrap();
-                assert!(self.kept.jobs.iter().all(|j| j.id != job.id && j.sequence < job.sequence));
-                self.kept.jobs.push((*job).clone());
+                assert!(self.kept.jobs.iter().all(|(j, _)| j.id != job.id && j.sequence < job.sequence));
+                let stored_at = self.stream_time();
+                self.kept.jobs.push(((*job).clone(), stored_at));
                 self.note_holders();
-                self.answer(epoch, PoolInput::JobPublished(job.id.clone()));
+                self.answer(epoch, PoolInput::JobPublished(job.id.clone(), stored_at));
             }
             PoolEffect::StoreMember(member, token) => {
                 let last = self.kept.members.iter().rev().find(|m| m.worker == member.worker);
@@ -331,7 +343,7 @@ impl Farm {
 
     /// Invariant over all lives: under one job, one slot belongs to one life of one worker.
     fn note_holders(&mut self) {
-        let Some(job) = self.kept.jobs.last().map(|j| j.id.to_string()) else { return };
+        let Some(job) = self.kept.jobs.last().map(|(j, _)| j.id.to_string()) else { return };
         let mut latest: BTreeMap<&WorkerId, &Member> = BTreeMap::new();
         for member in &self.kept.members {
             latest.insert(&member.worker, member);
@@ -406,7 +418,7 @@ impl Farm {
     }
 
     pub fn job(&self) -> Job {
-        self.kept.jobs.last().expect("a job").clone()
+        self.kept.jobs.last().expect("a job").0.clone()
     }
 
     /// A share of worker `n` under `job` that its place allows.
@@ -426,7 +438,7 @@ impl Farm {
     /// Stores a share in the stream.
     pub fn store(&mut self, n: u32, share: Option<Share>) {
         let sequence = self.kept.shares.len() as u64 + 1;
-        let stored_at = self.now().wall;
+        let stored_at = self.stream_time();
         self.kept.shares.push(ArrivedShare { sequence, stored_at, worker: worker(n), share });
     }
 
@@ -441,7 +453,7 @@ impl Farm {
     }
 
     pub fn found(&mut self, n: u32, token: u64, share: Share) {
-        let stored_at = self.now().wall;
+        let stored_at = self.stream_time();
         self.pool_input(PoolInput::Found(Box::new(ArrivedFound {
             token,
             stored_at,
@@ -467,7 +479,9 @@ impl Farm {
     pub fn truly_valid(&self) -> u64 {
         let mut seen = BTreeSet::new();
         for share in self.kept.shares.iter().filter_map(|s| s.share.as_ref()) {
-            let Some(job) = self.kept.jobs.iter().find(|j| j.id == share.job) else { continue };
+            let Some(job) = self.kept.jobs.iter().map(|(job, _)| job).find(|j| j.id == share.job) else {
+                continue;
+            };
             let target = Target::from_share_bits(share.bits);
             if matches!(judge(job, share.slot, &share.finding, target), Verdict::Meets { .. }) {
                 let Finding::Header(f) = share.finding else { panic!("a header") };

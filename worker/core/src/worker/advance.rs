@@ -1,8 +1,11 @@
 //! What follows from the state, after every input.
 
-use super::{DEFAULT_HEARTBEAT_MS, Life, READ_TIMEOUT_MS, WorkerCore};
+use super::{
+    DEFAULT_HEARTBEAT_MS, LEADER_READ_INTERVAL_MS, LEADER_READ_SPREAD_MS, Life, READ_TIMEOUT_MS, WorkerCore,
+};
 use crate::{
     effect::{Assignment, Effect, Pace},
+    input::Authority,
     moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
     outbox::DropReason,
@@ -37,7 +40,7 @@ impl WorkerCore {
     pub(super) fn resolve_set_point(&mut self, now: Now) {
         let (pool, node) = (self.configuration.pool(), self.configuration.node());
         self.limits.expire(now.wall);
-        self.limits.look(pool, node, self.configuration.revisions(), now);
+        self.limits.look(pool, node, self.configuration.changes(), now);
         let who = self.membership.who();
         let lease_expired = self.configuration.lease_expired(now.monotonic);
         let set_point = set_point::resolve(SetPointInput {
@@ -120,13 +123,33 @@ impl WorkerCore {
         self.assignment.clone()
     }
 
+    /// Has the leaders asked soon after something was heard that may be of a stream that was made anew.
+    fn resolve_doubt(&mut self, at: MonotonicMs) {
+        let doubted = self.doubt || self.configuration.doubted();
+        if !doubted {
+            return;
+        }
+        if !std::mem::replace(&mut self.doubt, true) || self.next_read > at.plus_ms(LEADER_READ_INTERVAL_MS) {
+            let soon = at.plus_ms(self.jitter.within(LEADER_READ_SPREAD_MS));
+            let due = soon.max(self.leader_read.plus_ms(LEADER_READ_INTERVAL_MS));
+            self.next_read = self.next_read.min(due);
+        }
+    }
+
     /// Reads, joins and heartbeats that are due.
     pub(super) fn call_out(&mut self, now: Now) {
         let at = now.monotonic;
+        self.resolve_doubt(at);
         if self.next_read <= at {
             self.next_read = at.plus_ms(READ_TIMEOUT_MS);
             self.configuration.on_read_begin();
-            self.effects.push_back(Effect::ReadConfiguration);
+            self.membership.on_read_begin();
+            self.job_pushed = false;
+            let authority = if self.doubt { Authority::Leader } else { Authority::Replica };
+            if self.doubt {
+                self.leader_read = at;
+            }
+            self.effects.push_back(Effect::ReadConfiguration(authority));
         }
         if !self.draining() && self.membership.wants_join(at) {
             let session = self.membership.who().session.clone();

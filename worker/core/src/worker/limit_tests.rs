@@ -1,10 +1,10 @@
 //! Schedules, throttle orders, load, veto and kill switch on the stage.
 
-use super::stage::{Stage, node, pool};
+use super::stage::{Stage, in_force, node, pool};
 use crate::{effect::Effect, input::Snapshot};
 use crate::{
     governor::LoadSample,
-    input::{GroupReport, Input, Stored, ThrottleOrder},
+    input::{GroupReport, Input, ThrottleOrder},
     limits::UNGENTLE_PERCENT,
     notice::Refusal,
 };
@@ -117,8 +117,7 @@ fn throttles_that_the_bus_keeps_hold_for_a_worker_that_starts() {
 fn the_kill_switch_of_the_farm_stops_at_once_and_its_lifting_goes_on_where_the_search_was() {
     let (mut stage, started) = Stage::mining(PoolConfig { threads: Some(1), ..PoolConfig::default() });
     let farm = |revision, halted| {
-        let value = Ok(Some(FarmConfig { halted, reason: "drill".to_owned() }));
-        Input::FarmConfig(Stored { revision, value })
+        Input::FarmConfig(in_force(revision, FarmConfig { halted, reason: "drill".to_owned() }))
     };
     let seen = stage.give(farm(1, true));
     assert_eq!((seen.stopped().len(), seen.heartbeats(), state(&stage)), (1, 1, (0, Reason::FarmHalted)));

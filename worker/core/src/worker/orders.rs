@@ -2,7 +2,7 @@
 
 use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, components::Components};
 use crate::{
-    input::{Input, Snapshot, ThrottleOrder},
+    input::{Authority, Input, Snapshot, ThrottleOrder},
     moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
     outbox::DropReason,
@@ -23,24 +23,49 @@ impl WorkerCore {
     }
 
     pub(super) fn on_read(&mut self, snapshot: Snapshot, now: Now) {
-        let Snapshot { pool, node, farm, throttles, role, job } = snapshot;
-        for notice in self.configuration.on_read(farm, pool, node, now.monotonic) {
+        let Snapshot { authority, pool, node, farm, throttles, role, job } = snapshot;
+        if authority == Authority::Leader {
+            self.doubt = false;
+        }
+        for notice in self.configuration.on_read(farm, pool, node, authority, now.monotonic) {
             self.note(notice);
         }
         for order in throttles {
             self.on_throttle(order, now);
         }
-        // What is read again and again is mostly known; only a push that is too late deserves a refusal.
-        if let Some(role) = role.filter(|r| (r.epoch, r.generation) >= self.membership.fence()) {
-            self.on_role(role, now.monotonic);
-        }
-        if let Some(job) = job.filter(|j| (j.epoch, j.sequence) >= self.job_fence) {
-            self.on_job(job, now);
+        let (certain, notices) = self.membership.on_read(role, authority, now.monotonic, &mut self.jitter);
+        self.doubt |= !certain;
+        notices.into_iter().for_each(|notice| self.note(notice));
+        if let Some(job) = job {
+            self.on_job_read(job, authority, now);
         }
         self.read_failures = 0;
         let lease = self.configuration.pool().map_or(u64::MAX, |p| p.config_lease_ms.into());
         let interval = READ_INTERVAL_MS.min(lease / READS_PER_LEASE);
         self.next_read = now.monotonic.plus_ms(self.jitter.around(interval));
+    }
+
+    fn on_job_read(&mut self, job: Job, authority: Authority, now: Now) {
+        if (job.epoch, job.sequence) >= self.job_fence {
+            return self.on_job(job, now);
+        }
+        match authority {
+            Authority::Replica => self.doubt |= !self.job_pushed,
+            Authority::Leader if !self.job_pushed => {
+                self.note(Some(Notice::OrderRewound { order: "job" }));
+                self.job_fence = (0, 0);
+                self.on_job(job, now);
+            }
+            Authority::Leader => {}
+        }
+    }
+
+    /// A push of a job.
+    pub(super) fn on_job_push(&mut self, job: Job, now: Now) {
+        let older = (job.epoch, job.sequence) < self.job_fence && job.pool == self.membership.who().pool;
+        self.doubt |= older;
+        self.job_pushed |= !older;
+        self.on_job(job, now);
     }
 
     pub(super) fn on_read_failed(&mut self, reason: String, now: MonotonicMs) {
@@ -81,7 +106,8 @@ impl WorkerCore {
     }
 
     pub(super) fn on_role(&mut self, member: Member, now: MonotonicMs) {
-        let notice = self.membership.apply(member, now, &mut self.jitter);
+        let (certain, notice) = self.membership.on_push(member, now, &mut self.jitter);
+        self.doubt |= !certain;
         self.note(notice);
     }
 

@@ -141,8 +141,8 @@ impl Model {
             }
             Step::Pool { revision, paused, valid } => {
                 let config = PoolConfig { paused, ..PoolConfig::default() };
-                let value = if valid { Ok(Some(config)) } else { Err("no JSON".to_owned()) };
-                Input::PoolConfig(Stored { revision, value })
+                let value = Err("no JSON".to_owned());
+                Input::PoolConfig(if valid { pool(revision, config) } else { Stored { revision, value } })
             }
             Step::Node { revision, enabled, threads } => {
                 Input::NodeConfig(node(revision, NodeConfig { enabled, threads, ..NodeConfig::default() }))

@@ -11,7 +11,7 @@ use crate::{
 };
 use bus_schemas::{
     AlgorithmId, Blob, Hash32, PoolId, SessionId, ShareBits, Target, TimestampMs, WorkerId,
-    config::{NodeConfig, PoolConfig},
+    config::{InForce, NodeConfig, PoolConfig},
     examples,
     job::{Job, WorkUnit},
     member::{Capability, DifficultyStep, Member},
@@ -85,12 +85,16 @@ pub(super) fn member(epoch: u64, generation: u64) -> Member {
     member
 }
 
+pub(super) fn in_force<C>(revision: u64, config: C) -> Stored<C> {
+    Stored { revision, value: Ok(Some(InForce { revision, config })) }
+}
+
 pub(super) fn pool(revision: u64, config: PoolConfig) -> Stored<PoolConfig> {
-    Stored { revision, value: Ok(Some(config)) }
+    in_force(revision, config)
 }
 
 pub(super) fn node(revision: u64, config: NodeConfig) -> Stored<NodeConfig> {
-    Stored { revision, value: Ok(Some(config)) }
+    in_force(revision, config)
 }
 
 pub(super) struct Stage {

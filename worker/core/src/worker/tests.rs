@@ -35,7 +35,7 @@ fn a_worker_that_connects_reads_everything_and_asks_to_join() {
     let mut stage = Stage::new();
     assert!(stage.core.next_deadline().is_none());
     let seen = stage.give(Input::Connected);
-    assert_eq!((seen.count(|e| matches!(e, Effect::ReadConfiguration)), seen.joins()), (1, 1));
+    assert_eq!((seen.count(|e| matches!(e, Effect::ReadConfiguration(_))), seen.joins()), (1, 1));
     assert_eq!(stage.give(Input::JoinReply(JoinReply::Accepted(Box::new(member(1, 1))))).joins(), 0);
     assert_eq!(stage.core.status().set_point.reason, Reason::NoConfiguration);
     let snapshot =
@@ -188,10 +188,10 @@ fn configuration_is_read_often_enough_for_one_read_within_a_lease_to_fail() {
     let config = PoolConfig { config_lease_ms: 30_000, ..one_thread() };
     let (mut stage, _) = Stage::mining(config);
     let seen = stage.live(11_500);
-    assert_eq!(seen.count(|e| matches!(e, Effect::ReadConfiguration)), 1);
+    assert_eq!(seen.count(|e| matches!(e, Effect::ReadConfiguration(_))), 1);
     let failed = stage.give(Input::ReadFailed { reason: "no answer".to_owned() });
     assert!(matches!(failed.notices()[..], [Notice::ReadFailed { retry_ms, .. }] if retry_ms < 300));
-    assert_eq!(stage.live(300).count(|e| matches!(e, Effect::ReadConfiguration)), 1);
+    assert_eq!(stage.live(300).count(|e| matches!(e, Effect::ReadConfiguration(_))), 1);
 }
 
 #[test]
