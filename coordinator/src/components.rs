@@ -103,7 +103,11 @@ impl Components {
     }
 
     /// Loads what shares of these jobs are judged by, as far as it is there: shares of another are refused.
-    pub(crate) async fn obtain_for(&self, bus: &Bus, jobs: &[(Job, TimestampMs)]) -> Result<(), ComponentError> {
+    pub(crate) async fn obtain_for(
+        &self,
+        bus: &Bus,
+        jobs: &[(Job, TimestampMs)],
+    ) -> Result<(), ComponentError> {
         let mut tried: Vec<&AlgorithmRef> = Vec::new();
         // The latest are the ones of which shares may come.
         for algorithm in jobs.iter().rev().map(|(job, _)| &job.algorithm) {

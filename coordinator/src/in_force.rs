@@ -90,7 +90,14 @@ async fn one(bus: &Bus, ours: &Ours) -> Result<Option<Input>, KvError> {
         (Reconciled::Adopt, _, Some(entry)) => {
             return Ok(Some(Input::InForceAdopted { key: key.clone(), value: entry.value.to_vec() }));
         }
-        (Reconciled::Agreed | Reconciled::Behind | Reconciled::Write | Reconciled::Remove | Reconciled::Adopt, ..) => {}
+        (
+            Reconciled::Agreed
+            | Reconciled::Behind
+            | Reconciled::Write
+            | Reconciled::Remove
+            | Reconciled::Adopt,
+            ..,
+        ) => {}
     }
     Ok(None)
 }

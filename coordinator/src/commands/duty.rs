@@ -52,7 +52,7 @@ impl Commands {
         let PoolRequest { pool, reason, .. } = call.decode()?;
         tracing::info!(%pool, paused, reason, "a pool is paused or resumed");
         let key = ConfigKey::Pool(pool.clone());
-        self.set::<PoolConfig>(&key, "paused", paused, async || Err(unknown_pool(&pool))).await
+        self.set::<PoolConfig>(&key, "paused", paused).await
     }
 
     pub(super) async fn node_set_drained(
@@ -62,14 +62,7 @@ impl Commands {
     ) -> Result<Revision, CommandError> {
         let NodeDuty { node, reason } = call.decode()?;
         tracing::info!(%node, drained, reason, "a node is drained or takes part again");
-        let none = async || {
-            if self.nodes().await.contains_key(&node) {
-                return Ok(Map::new());
-            }
-            let text = format!("no node {node} was ever configured or seen");
-            Err(CommandError::new(ErrorCode::UnknownNode, text))
-        };
-        self.set::<NodeConfig>(&ConfigKey::Node(node.clone()), "drained", drained, none).await
+        self.set::<NodeConfig>(&ConfigKey::Node(node), "drained", drained).await
     }
 
     /// Sets `field` and leaves the rest. An order does not depend on what somebody else wrote wrongly, nor on how often
@@ -79,13 +72,12 @@ impl Commands {
         key: &ConfigKey,
         field: &str,
         value: bool,
-        none: impl AsyncFn() -> Result<Map<String, Value>, CommandError>,
     ) -> Result<Revision, CommandError> {
         let kv = self.bus.kv(streams::CONFIG);
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let Base { mut config, revision } = self.base::<C>(key, &none).await?;
+            let Base { mut config, revision } = self.base::<C>(key).await?;
             config.insert(field.to_owned(), value.into());
             let json = serde_json::to_vec(&config)
                 .map_err(|e| CommandError::new(ErrorCode::InvalidConfig, format!("{key}: {e}")))?;
@@ -101,11 +93,7 @@ impl Commands {
         }
     }
 
-    async fn base<C: Checked>(
-        &self,
-        key: &ConfigKey,
-        none: impl AsyncFn() -> Result<Map<String, Value>, CommandError>,
-    ) -> Result<Base, CommandError> {
+    async fn base<C: Checked>(&self, key: &ConfigKey) -> Result<Base, CommandError> {
         let edit = self.bus.kv(streams::CONFIG).get(key).await.map_err(bus_error)?;
         let revision = edit.as_ref().map_or(0, |edit| edit.revision);
         if let Some(config) = edit.as_ref().and_then(wished::<C>) {
@@ -114,18 +102,35 @@ impl Commands {
         let in_force = self.bus.kv(streams::IN_FORCE).get(key).await.map_err(bus_error)?;
         let config = match in_force.as_ref().and_then(published) {
             Some(config) => config,
-            None => none().await?,
+            None => self.begin(key).await?,
         };
         Ok(Base { config, revision })
+    }
+
+    /// The configuration of somebody who has none: a worker that was seen may be given its first.
+    async fn begin(&self, key: &ConfigKey) -> Result<Map<String, Value>, CommandError> {
+        match key {
+            ConfigKey::Pool(pool) => Err(unknown_pool(pool)),
+            ConfigKey::Node(node) if !self.nodes().await.contains_key(node) => {
+                let text = format!("no node {node} was ever configured or seen");
+                Err(CommandError::new(ErrorCode::UnknownNode, text))
+            }
+            ConfigKey::Node(_) | ConfigKey::Farm => Ok(Map::new()),
+        }
     }
 
     /// The kill switch asks for no revision: nothing that somebody else writes at the same time may keep it open.
     pub(super) async fn farm_set_halted(&self, call: &Call, halted: bool) -> Result<Revision, CommandError> {
         let FarmDuty { reason } = call.decode()?;
-        let config = FarmConfig { halted, reason };
+        let config = FarmConfig { halted, reason: reason.clone() };
         let invalid = |why: String| CommandError::new(ErrorCode::InvalidConfig, format!("farm: {why}"));
         config.check().map_err(|e| invalid(e.to_string()))?;
-        tracing::warn!(halted, reason = config.reason, "the farm is halted or goes on");
+        tracing::warn!(halted, reason, "the farm is halted or goes on");
+        // What cannot be read does not keep the switch from working.
+        let base = self.base::<FarmConfig>(&ConfigKey::Farm).await;
+        let mut config = base.map(|base| base.config).unwrap_or_default();
+        config.insert("halted".to_owned(), halted.into());
+        config.insert("reason".to_owned(), reason.into());
         let json = serde_json::to_vec_pretty(&config).map_err(|e| invalid(e.to_string()))?;
         let put = self.bus.kv(streams::CONFIG).put(&ConfigKey::Farm, json.into()).await;
         put.map(|revision| Revision { revision }).map_err(|e| conflict(&ConfigKey::Farm, e))

@@ -134,6 +134,9 @@ pub fn told(event: &Event) -> Option<String> {
         EventData::ConfigApplied { key, revision } => {
             format!("configuration    {key} revision {revision} is in force")
         }
+        EventData::ConfigBucketReplaced { kept } => {
+            format!("bucket replaced  dcmf_config was made anew; {kept} configurations stay in force")
+        }
         EventData::ConfigRefused { key, revision, reason, in_force } => {
             format!(
                 "configuration    {key} revision {revision} is refused: {reason}; {in_force} stays in force"

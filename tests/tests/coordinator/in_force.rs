@@ -57,9 +57,8 @@ async fn what_is_in_force_is_published_in_full_with_the_revision_that_it_comes_f
     let published = farm.in_force(&farm.key(), "the edit", first).await;
     assert_eq!(published.config, PoolConfig { threads: Some(1), ..PoolConfig::default() });
     let again = farm.wish("pool.main", "{\n \"threads\" : 1 }").await;
-    let second =
-        farm.in_force(&farm.key(), "the same once more", |c: &InForce<PoolConfig>| c.revision == again);
-    assert_eq!(second.await.config, published.config);
+    let second = |c: &InForce<PoolConfig>| c.revision == again;
+    assert_eq!(farm.in_force(&farm.key(), "the same once more", second).await.config, published.config);
     farm.bus.kv(streams::CONFIG).delete("pool.main").await.unwrap();
     wait::until(COORDINATOR_DEADLINE, "the deletion", async || {
         farm.bus.kv(streams::IN_FORCE).get("pool.main").await.ok()?.is_none().then_some(())
