@@ -6,7 +6,7 @@
 //! | `lease` | takes, renews and releases one pool's lease | the core steps down when the lease ends |
 //! | `source`, `intake`, `found`, `requests`, `writer`, `ledger`, `blocks` | one of each for an owned pool | the pool is given up and taken again |
 //! | `configuration`, `throttles` | bring what operators wrote and ordered, and what is in force | the process ends |
-| `in_force` | publishes what is in force | the process ends |
+//! | `in_force` | publishes what is in force | the process ends |
 //! | `judge-*` threads | hash shares, and block candidates on a thread of their own | the process ends |
 //! | `http` | `/metrics`, `/livez`, `/readyz` | the process goes on without |
 
