@@ -22,7 +22,7 @@ use crate::{
     schedule::{Schedule, Weekly, Window},
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint, Step},
     share::{CryptoNoteFinding, Finding, HeaderFinding, Share, ShareRefusal},
-    throttle::{LiveThrottle, Throttle, ThrottleTarget},
+    throttle::{KeptOrder, KeptOrders, LiveThrottle, Throttle, ThrottleTarget},
     units::{HashRate, ShareBits, Target, TimestampMs, Work},
     work::{CryptoNoteWork, HeaderWork, SearchMode},
 };
@@ -301,6 +301,9 @@ fn visit_orders<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     v.visit(InForce { revision: 3, config: node_config() });
     v.visit(InForce { revision: 2, config: farm_config() });
     v.visit(throttle());
+    let keep_until_ms = AT.plus_ms(60_000);
+    let kept = KeptOrder { order: throttle(), stored_at_ms: AT, keep_until_ms };
+    v.visit(KeptOrders { stream: "1767225600000000000".to_owned(), sequence: 12, orders: vec![kept] });
     v.visit(Latency { latency_us: 1_850 });
     v.visit(ledger_record()?);
     Ok(())

@@ -2,6 +2,10 @@
 //!
 //! JSON on `dcmf.v1.throttle.farm`, `.pool.<pool>`, `.worker.<worker>` or `.label.<key>.<value>`. The lowest live cap of
 //! all orders that concern a worker wins; several sources may order for the same target, each replaces only its own.
+//!
+//! A stream keeps the latest messages of a subject, whoever sent them, so that one source may push the order of another out
+//! of it. Therefore coordinators keep the last order of each source in [`KeptOrders`], a document for each target, from which
+//! whoever starts or comes back recovers.
 
 use crate::{
     codec::message,
@@ -16,8 +20,12 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 pub const MAX_TTL_SECONDS: u32 = 7 * 86_400;
 /// Longest free text of an order in bytes.
 pub const MAX_TEXT_LEN: usize = 256;
-/// Most live orders that are kept; when there are more, the one that ends first is forgotten.
+/// Most orders that are kept; when there are more, the one that binds least is forgotten.
 pub const MAX_LIVE: usize = 4_096;
+/// Most sources of one target; when there are more, the order that binds least is forgotten.
+pub const MAX_SOURCES: usize = 512;
+/// First token of the keys of [`KeptOrders`] in the bucket `dcmf_in_force`; the target follows.
+pub const KEPT_KEY: &str = "throttle";
 
 /// Whom an order concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -145,50 +153,122 @@ pub struct LiveThrottle {
     pub until_ms: TimestampMs,
 }
 
-/// The orders that live, as a receiver keeps them.
+/// The last order of each source for one target: JSON in the bucket `dcmf_in_force` under `throttle.<target>`, written by
+/// coordinators. Its times are those at which the stream stored the orders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptOrders {
+    /// What tells the stream of orders from an earlier one of its name: when it was created.
+    pub stream: String,
+    /// Every order for the target up to this sequence of that stream is taken into account.
+    pub sequence: u64,
+    /// In the order of the sources.
+    pub orders: Vec<KeptOrder>,
+}
+
+message!(KeptOrders, Json, crate::config::MAX_IN_FORCE_LEN * 2);
+
+/// One of [`KeptOrders`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptOrder {
+    /// The order.
+    pub order: Throttle,
+    /// When the stream stored it.
+    pub stored_at_ms: TimestampMs,
+    /// Until when it must not be forgotten: its own end, or that of the order that it replaced, which may still lie in the
+    /// stream and would bind again.
+    pub keep_until_ms: TimestampMs,
+}
+
+/// Key of [`KeptOrders`] of a target.
+pub fn kept_key(target: &ThrottleTarget) -> String {
+    format!("{KEPT_KEY}.{target}")
+}
+
+/// The target of a key of [`KeptOrders`], if it is one.
+pub fn kept_target(key: &str) -> Option<ThrottleTarget> {
+    key.strip_prefix(KEPT_KEY)?.strip_prefix('.')?.parse().ok()
+}
+
+/// An order as it reaches a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrivedOrder {
+    /// Whom it concerns.
+    pub target: ThrottleTarget,
+    /// The order.
+    pub order: Throttle,
+    /// When it was given, on the receiver's own clock.
+    pub given_at: TimestampMs,
+    /// When the stream stored it, where that is known.
+    pub stored_at: Option<TimestampMs>,
+    /// How long it must not be forgotten after `given_at`, milliseconds, where that is longer than it lives.
+    pub keep_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    live: LiveThrottle,
+    stored_at: Option<TimestampMs>,
+    keep_until: TimestampMs,
+}
+
+/// The last order of each source, as a receiver keeps them. All its times are of one clock, the receiver's own: one that
+/// never goes back, so that a step of the wall clock neither ends nor prolongs an order. [`Throttles::on`] turns them into
+/// those of another clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Throttles {
-    live: BTreeMap<(ThrottleTarget, String), LiveThrottle>,
+    kept: BTreeMap<(ThrottleTarget, String), Entry>,
 }
 
 impl Throttles {
-    /// Takes an order that was given at `given_at`. An older one than that source's last for the target changes
-    /// nothing. Costs a logarithm of the live orders.
-    pub fn take(
-        &mut self,
-        target: ThrottleTarget,
-        order: Throttle,
-        given_at: TimestampMs,
-    ) -> Result<(), InvalidThrottle> {
+    /// Takes an order. An older one than that source's last for the target changes nothing.
+    pub fn take(&mut self, arrived: ArrivedOrder) -> Result<(), InvalidThrottle> {
+        let ArrivedOrder { target, order, given_at, stored_at, keep_ms } = arrived;
         order.check()?;
         let key = (target.clone(), order.source.clone());
-        if self.live.get(&key).is_some_and(|known| known.given_at_ms > given_at) {
+        let before = self.kept.get(&key);
+        if before.is_some_and(|known| known.live.given_at_ms > given_at) {
             return Ok(());
         }
-        let until_ms = TimestampMs(given_at.0.saturating_add(u64::from(order.ttl_seconds) * 1_000));
-        self.live.insert(key, LiveThrottle { target, order, given_at_ms: given_at, until_ms });
-        if self.live.len() > MAX_LIVE {
-            let first = self.live.iter().min_by_key(|(_, l)| l.until_ms).map(|(key, _)| key.clone());
-            if let Some(key) = first {
-                self.live.remove(&key);
-            }
+        let until_ms = given_at.plus_ms(u64::from(order.ttl_seconds) * 1_000);
+        let replaced = before.map_or(TimestampMs::default(), |known| known.keep_until);
+        let keep_until = until_ms.max(given_at.plus_ms(keep_ms)).max(replaced);
+        let live = LiveThrottle { target: target.clone(), order, given_at_ms: given_at, until_ms };
+        self.kept.insert(key, Entry { live, stored_at, keep_until });
+        let of_target = self.kept.keys().filter(|(t, _)| *t == target).count();
+        if of_target > MAX_SOURCES {
+            self.forget_mildest(|t| *t == target);
+        } else if self.kept.len() > MAX_LIVE {
+            self.forget_mildest(|_| true);
         }
         Ok(())
     }
 
-    /// Forgets what has ended.
-    pub fn expire(&mut self, now: TimestampMs) {
-        self.live.retain(|_, l| l.until_ms > now);
+    fn forget_mildest(&mut self, of: impl Fn(&ThrottleTarget) -> bool) {
+        let binds_least = |(_, e): &(&(ThrottleTarget, String), &Entry)| {
+            let order = &e.live.order;
+            (order.cap_percent, order.threads.unwrap_or(u16::MAX), std::cmp::Reverse(e.keep_until))
+        };
+        let candidates = self.kept.iter().filter(|((target, _), _)| of(target));
+        if let Some(key) = candidates.max_by_key(binds_least).map(|(key, _)| key.clone()) {
+            self.kept.remove(&key);
+        }
+    }
+
+    /// Forgets what has ended, and gives the targets of what it forgot.
+    pub fn expire(&mut self, now: TimestampMs) -> Vec<ThrottleTarget> {
+        let mut ended: Vec<_> = self.kept.extract_if(.., |_, e| e.keep_until <= now).map(|((t, _), _)| t).collect();
+        ended.dedup();
+        ended
     }
 
     /// When the next order ends.
-    pub fn next_end(&self) -> Option<TimestampMs> {
-        self.live.values().map(|l| l.until_ms).min()
+    pub fn next_end(&self, now: TimestampMs) -> Option<TimestampMs> {
+        self.live(now).map(|l| l.until_ms).min()
     }
 
     /// Every order that lives at `now`, in the order of targets and sources.
     pub fn live(&self, now: TimestampMs) -> impl Iterator<Item = &LiveThrottle> {
-        self.live.values().filter(move |l| l.until_ms > now)
+        self.kept.values().map(|e| &e.live).filter(move |l| l.until_ms > now)
     }
 
     /// The order that binds a worker most at `now`: the lowest cap, then the fewest threads.
@@ -211,6 +291,43 @@ impl Throttles {
             .filter(concerns)
             .min_by_key(|l| (l.order.cap_percent, l.order.threads.unwrap_or(u16::MAX)))
     }
+
+    /// The same on another clock, which shows `there` when the receiver's own shows `here`.
+    pub fn on(&self, here: TimestampMs, there: TimestampMs) -> Self {
+        let turned = |at: TimestampMs| TimestampMs(at.0.saturating_add(there.0).saturating_sub(here.0));
+        let mut other = self.clone();
+        for entry in other.kept.values_mut() {
+            entry.live.given_at_ms = turned(entry.live.given_at_ms);
+            entry.live.until_ms = turned(entry.live.until_ms);
+            entry.keep_until = turned(entry.keep_until);
+        }
+        other
+    }
+
+    /// What is to be kept of the orders for a target. An order of which the stream's time is not known is not kept: it
+    /// will come from the stream.
+    pub fn kept(&self, target: &ThrottleTarget) -> Vec<KeptOrder> {
+        let of_target = self.kept.iter().filter(|((t, _), _)| t == target);
+        let kept = of_target.filter_map(|(_, entry)| {
+            let stored_at_ms = entry.stored_at?;
+            let keep_until_ms = stored_at_ms.plus_ms(entry.keep_until.since(entry.live.given_at_ms));
+            Some(KeptOrder { order: entry.live.order.clone(), stored_at_ms, keep_until_ms })
+        });
+        kept.collect()
+    }
+}
+
+impl KeptOrder {
+    /// The order as it reaches a receiver whose clock shows `here` when that of the stream shows `there`.
+    pub fn arrive(&self, target: &ThrottleTarget, here: TimestampMs, there: TimestampMs) -> ArrivedOrder {
+        ArrivedOrder {
+            target: target.clone(),
+            order: self.order.clone(),
+            given_at: TimestampMs(here.0.saturating_sub(there.since(self.stored_at_ms))),
+            stored_at: Some(self.stored_at_ms),
+            keep_ms: self.keep_until_ms.since(self.stored_at_ms),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -219,6 +336,11 @@ mod tests {
 
     fn order(cap_percent: u8, ttl_seconds: u32, source: &str) -> Throttle {
         Throttle { cap_percent, threads: None, ttl_seconds, reason: String::new(), source: source.to_owned() }
+    }
+
+    fn arrived(target: &str, order: Throttle, at: u64) -> ArrivedOrder {
+        let target = target.parse().unwrap();
+        ArrivedOrder { target, order, given_at: TimestampMs(at), stored_at: None, keep_ms: 0 }
     }
 
     fn lowest(throttles: &Throttles, now: u64) -> Option<u8> {
@@ -239,7 +361,7 @@ mod tests {
             ("worker.w2", 0, 100),
             ("label.rack.b3", 0, 100),
         ] {
-            throttles.take(target.parse().unwrap(), order(cap, ttl, ""), TimestampMs(0)).unwrap();
+            throttles.take(arrived(target, order(cap, ttl, ""), 0)).unwrap();
         }
         for (now, wanted) in [
             (0, Some(10)),
@@ -251,7 +373,7 @@ mod tests {
         ] {
             assert_eq!(lowest(&throttles, now), wanted, "{now}");
         }
-        assert_eq!(throttles.next_end(), Some(TimestampMs(10_000)));
+        assert_eq!(throttles.next_end(TimestampMs(0)), Some(TimestampMs(10_000)));
         throttles.expire(TimestampMs(100_000));
         assert_eq!(throttles, Throttles::default());
     }
@@ -260,7 +382,7 @@ mod tests {
     fn a_source_replaces_its_own_order_and_no_other_and_an_older_one_changes_nothing() {
         let mut throttles = Throttles::default();
         let mut take = |cap, source, at| {
-            throttles.take(ThrottleTarget::Farm, order(cap, 100, source), TimestampMs(at)).unwrap();
+            throttles.take(arrived("farm", order(cap, 100, source), at)).unwrap();
             lowest(&throttles, 1_000)
         };
         assert_eq!(take(40, "a", 100), Some(40));
@@ -288,12 +410,59 @@ mod tests {
     }
 
     #[test]
-    fn the_orders_that_are_kept_are_bounded() {
+    fn the_orders_that_are_kept_are_bounded_and_what_binds_least_gives_way() {
         let mut throttles = Throttles::default();
-        for n in 0..=u32::try_from(MAX_LIVE).unwrap() {
-            throttles.take(ThrottleTarget::Farm, order(50, 10 + n, &n.to_string()), TimestampMs(0)).unwrap();
+        throttles.take(arrived("farm", order(0, 60, "strict"), 0)).unwrap();
+        for n in 0..u32::try_from(MAX_SOURCES).unwrap() {
+            throttles.take(arrived("farm", order(50, 100 + n, &n.to_string()), 0)).unwrap();
+        }
+        assert_eq!(throttles.live(TimestampMs(0)).count(), MAX_SOURCES);
+        assert_eq!(lowest(&throttles, 0), Some(0));
+        for n in 0..MAX_LIVE {
+            throttles.take(arrived(&format!("worker.w{}", n % 64), order(50, 60, &n.to_string()), 0)).unwrap();
         }
         assert_eq!(throttles.live(TimestampMs(0)).count(), MAX_LIVE);
-        assert!(throttles.live(TimestampMs(0)).all(|l| l.order.source != "0"));
+        assert_eq!(lowest(&throttles, 0), Some(0));
+    }
+
+    #[test]
+    fn an_order_that_was_lifted_does_not_bind_again_when_the_lifting_has_ended() {
+        let mut throttles = Throttles::default();
+        let stop = order(0, 3_600, "ops");
+        throttles.take(arrived("farm", stop.clone(), 0)).unwrap();
+        throttles.take(arrived("farm", order(100, 1, "ops"), 10_000)).unwrap();
+        assert!(throttles.expire(TimestampMs(20_000)).is_empty());
+        // The stream still holds the stop, which somebody reads now.
+        throttles.take(arrived("farm", stop, 0)).unwrap();
+        assert_eq!(lowest(&throttles, 20_000), None);
+        assert_eq!(throttles.expire(TimestampMs(3_600_000)), [ThrottleTarget::Farm]);
+        assert_eq!(throttles, Throttles::default());
+    }
+
+    #[test]
+    fn what_is_kept_recovers_the_same_on_another_clock() {
+        let (mut throttles, farm) = (Throttles::default(), ThrottleTarget::Farm);
+        let stored = |at| Some(TimestampMs(1_700_000_000_000 + at));
+        for (cap, ttl, source, at) in [(0, 600, "ops", 1_000), (80, 60, "lb", 2_000), (100, 1, "ops", 3_000)] {
+            let order = ArrivedOrder { stored_at: stored(at), ..arrived("farm", order(cap, ttl, source), at) };
+            throttles.take(order).unwrap();
+        }
+        let (mut recovered, here, there) = (Throttles::default(), TimestampMs(900_000_000), stored(5_000).unwrap());
+        for kept in throttles.kept(&farm) {
+            recovered.take(kept.arrive(&farm, here, there)).unwrap();
+        }
+        assert_eq!(recovered, throttles.on(TimestampMs(5_000), here));
+        assert_eq!(recovered.kept(&farm), throttles.kept(&farm));
+    }
+
+    #[test]
+    fn keys_of_kept_orders_are_read_back() {
+        for target in ["farm", "pool.main", "label.rack.b2"] {
+            let target: ThrottleTarget = target.parse().unwrap();
+            assert_eq!(kept_target(&kept_key(&target)), Some(target));
+        }
+        for key in ["farm", "throttle", "throttle.x", "pool.main"] {
+            assert_eq!(kept_target(key), None);
+        }
     }
 }

@@ -23,6 +23,12 @@ impl TimestampMs {
         Self(self.0.saturating_add(ms))
     }
 
+    /// Reads RFC 3339; what is finer than a millisecond is cut off, and a time before 1970 is none.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(at.as_millisecond()).ok().map(Self)
+    }
+
     /// RFC 3339 in UTC with milliseconds, as CloudEvents wants it.
     pub fn to_rfc3339(self) -> String {
         i64::try_from(self.0)
@@ -304,5 +310,13 @@ mod tests {
     #[test]
     fn time_is_written_as_rfc3339_with_milliseconds() {
         assert_eq!(TimestampMs(1_700_000_000_123).to_rfc3339(), "2023-11-14T22:13:20.123Z");
+        for (text, read) in [
+            ("2023-11-14T22:13:20.123456789Z", Some(1_700_000_000_123)),
+            ("2023-11-14T23:13:20.123+01:00", Some(1_700_000_000_123)),
+            ("1969-01-01T00:00:00Z", None),
+            ("soon", None),
+        ] {
+            assert_eq!(TimestampMs::from_rfc3339(text), read.map(TimestampMs), "{text}");
+        }
     }
 }

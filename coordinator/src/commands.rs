@@ -18,7 +18,7 @@ use bus_schemas::{
     subject::Subject,
     throttle::Throttles,
 };
-use coordinator_core::{Coordinator, foresight::MemberFacts};
+use coordinator_core::{Coordinator, Now, foresight::MemberFacts};
 use nats_adapter::{Bus, Call, KvError, WatchEvent, streams};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -60,7 +60,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Costs one pass over the pools and all members.
-    pub(crate) fn take(core: &Coordinator, command: (&str, &str)) -> Self {
+    pub(crate) fn take(core: &Coordinator, command: (&str, &str), now: Now) -> Self {
         let farm = core.farm_status(env!("CARGO_PKG_VERSION"), |_| None);
         let mut nodes = BTreeMap::new();
         for (id, revision, config) in core.registry().nodes() {
@@ -75,7 +75,7 @@ impl Snapshot {
         let looks_ahead = matches!(command, ("node", "explain") | ("pool", "preview"));
         let facts = if looks_ahead { core.facts().collect() } else { Vec::new() };
         let wants_orders = looks_ahead || command.0 == "throttle";
-        let throttles = if wants_orders { core.throttles().clone() } else { Throttles::default() };
+        let throttles = if wants_orders { core.throttles(now) } else { Throttles::default() };
         Self { farm, nodes, halt: core.registry().farm().map(|(_, farm)| farm.clone()), throttles, facts }
     }
 }

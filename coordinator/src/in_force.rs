@@ -1,6 +1,10 @@
-//! Publishes what is in force, until the bucket holds it or a newer edit takes its place.
+//! Publishes what is in force and keeps the throttle orders, until the bucket holds it or something newer takes its place.
 
-use bus_schemas::config::ConfigKey;
+use bus_schemas::{
+    Message,
+    config::ConfigKey,
+    throttle::{KeptOrders, ThrottleTarget, kept_key},
+};
 use coordinator_core::{
     Input,
     in_force::{Ours, Reconciled, reconcile},
@@ -16,27 +20,58 @@ use tokio::sync::{Notify, mpsc};
 /// Longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// What is to be published: the newest of each key, of which the registry bounds the number.
+/// Where something goes: the kill switch comes first, since the farm is the first of the keys, then orders.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Farm,
+    Orders(ThrottleTarget),
+    Config(ConfigKey),
+}
+
+#[derive(Debug)]
+enum Item {
+    Config(Ours),
+    Orders(ThrottleTarget, KeptOrders),
+}
+
+impl Item {
+    fn place(&self) -> Place {
+        match self {
+            Self::Config(ours) if ours.key == ConfigKey::Farm => Place::Farm,
+            Self::Config(ours) => Place::Config(ours.key.clone()),
+            Self::Orders(target, _) => Place::Orders(target.clone()),
+        }
+    }
+}
+
+/// What is to be published: the newest of each place, of which the core bounds the number.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted(Arc<(Mutex<BTreeMap<ConfigKey, Ours>>, Notify)>);
+pub(crate) struct Wanted(Arc<(Mutex<BTreeMap<Place, Item>>, Notify)>);
 
 impl Wanted {
     pub(crate) fn put(&self, ours: Ours) {
-        self.lock().insert(ours.key.clone(), ours);
+        self.add(Item::Config(ours));
+    }
+
+    pub(crate) fn keep(&self, target: ThrottleTarget, kept: KeptOrders) {
+        self.add(Item::Orders(target, kept));
+    }
+
+    fn add(&self, item: Item) {
+        self.lock().insert(item.place(), item);
         self.0.1.notify_one();
     }
 
     /// What has a newer one already is not wanted again.
-    fn put_back(&self, ours: Ours) {
-        self.lock().entry(ours.key.clone()).or_insert(ours);
+    fn put_back(&self, item: Item) {
+        self.lock().entry(item.place()).or_insert(item);
     }
 
-    /// The kill switch comes first, since the farm is the first of the keys.
-    fn take(&self) -> Option<Ours> {
-        self.lock().pop_first().map(|(_, ours)| ours)
+    fn take(&self) -> Option<Item> {
+        self.lock().pop_first().map(|(_, item)| item)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ConfigKey, Ours>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Item>> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,8 +81,12 @@ pub(crate) async fn publish(bus: Bus, wanted: Wanted, inputs: mpsc::Sender<Input
     let mut backoff = Backoff::new(MAX_PAUSE);
     loop {
         let mut failed = Vec::new();
-        while let Some(ours) = wanted.take() {
-            match one(&bus, &ours).await {
+        while let Some(item) = wanted.take() {
+            let done = match &item {
+                Item::Config(ours) => config(&bus, ours).await,
+                Item::Orders(target, kept) => orders(&bus, target, kept).await.map(|()| None),
+            };
+            match done {
                 Ok(None) => {}
                 Ok(Some(adopted)) => {
                     if inputs.send(adopted).await.is_err() {
@@ -55,8 +94,8 @@ pub(crate) async fn publish(bus: Bus, wanted: Wanted, inputs: mpsc::Sender<Input
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(key = %ours.key, %error, "what is in force is not published yet");
-                    failed.push(ours);
+                    tracing::warn!(place = ?item.place(), %error, "what is in force is not published yet");
+                    failed.push(item);
                 }
             }
         }
@@ -64,14 +103,14 @@ pub(crate) async fn publish(bus: Bus, wanted: Wanted, inputs: mpsc::Sender<Input
             backoff.reset();
             wanted.0.1.notified().await;
         } else {
-            failed.into_iter().for_each(|ours| wanted.put_back(ours));
+            failed.into_iter().for_each(|item| wanted.put_back(item));
             tokio::time::sleep(backoff.next()).await;
         }
     }
 }
 
 /// Another writer in between is an error: what it wrote is looked at by the next attempt.
-async fn one(bus: &Bus, ours: &Ours) -> Result<Option<Input>, KvError> {
+async fn config(bus: &Bus, ours: &Ours) -> Result<Option<Input>, KvError> {
     let Ours { key, in_force, .. } = ours;
     let wished = bus.kv(streams::CONFIG).revision(key).await?;
     let kv = bus.kv(streams::IN_FORCE);
@@ -100,4 +139,23 @@ async fn one(bus: &Bus, ours: &Ours) -> Result<Option<Input>, KvError> {
         ) => {}
     }
     Ok(None)
+}
+
+/// Another coordinator may have read further in the stream: what it kept stays.
+async fn orders(bus: &Bus, target: &ThrottleTarget, kept: &KeptOrders) -> Result<(), KvError> {
+    let (kv, key) = (bus.kv(streams::IN_FORCE), kept_key(target));
+    let before = kv.get(&key).await?;
+    let known = before.as_ref().and_then(|entry| KeptOrders::decode(&entry.value).ok());
+    let newer = |known: &KeptOrders| known.stream == kept.stream && known.sequence > kept.sequence;
+    if known.as_ref().is_some_and(|known| known == kept || newer(known)) {
+        return Ok(());
+    }
+    let bytes = || kept.encode().map(Into::into).map_err(|e| KvError::Publish(e.into()));
+    match before {
+        Some(entry) if kept.orders.is_empty() => drop(kv.delete_at(&key, entry.revision).await?),
+        None if kept.orders.is_empty() => {}
+        Some(entry) => drop(kv.update(&key, bytes()?, entry.revision).await?),
+        None => drop(kv.create(&key, bytes()?).await?),
+    }
+    Ok(())
 }

@@ -60,7 +60,7 @@ pub enum RunError {
     Configuration(#[from] nats_adapter::KvError),
     /// The throttle orders cannot be read.
     #[error("cannot read throttle orders: {0}")]
-    Throttles(#[from] nats_adapter::ReplayError),
+    Throttles(#[from] nats_adapter::ReadError),
     /// The commands cannot be served.
     #[error("cannot serve commands: {0}")]
     Commands(#[from] nats_adapter::ServiceError),
@@ -160,7 +160,7 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
             // The loop never waits for an answer: with all permits taken, calls wait in the connection's queue.
             Some(call) = service.next(), if calls.available_permits() > 0 => {
                 let Ok(permit) = calls.clone().try_acquire_owned() else { continue };
-                let snapshot = Snapshot::take(&shell.core, call.command());
+                let snapshot = Snapshot::take(&shell.core, call.command(), shell.clock.now());
                 let answer = commands::answer(shell.bus.clone(), call, snapshot, shell.metrics.clone());
                 tokio::spawn(async move { answer.await; drop(permit) });
             }
@@ -314,6 +314,7 @@ impl Shell {
                 }
             }
             Effect::PublishInForce(ours) => self.in_force.put(*ours),
+            Effect::KeepOrders(target, kept) => self.in_force.keep(target, *kept),
             Effect::PublishEvent(event) => {
                 self.metrics.event(&event.subject, &event.what);
                 if self.events.try_send(event).is_err() {
@@ -323,7 +324,7 @@ impl Shell {
             Effect::PublishStatus(pool, status) => {
                 self.metrics.status(&pool, &status);
                 self.metrics.capacity(&pool, self.core.capacity(&pool));
-                self.metrics.throttles(self.core.throttles().live(self.clock.now().wall).count());
+                self.metrics.throttles(self.core.live_throttles(self.clock.now()));
                 // A state that does not fit is replaced by the next one in a second.
                 let _ = self.statuses.try_send((pool, status));
             }

@@ -1,13 +1,16 @@
-//! The stream of throttle orders as inputs, with the times at which it stored them, so that a coordinator that starts
-//! knows what lives.
+//! The throttle orders as inputs: what was kept of them, then the stream from its beginning, each with its age by the clock
+//! of the server that stored it, so that a coordinator that starts knows what lives.
 
 use bus_schemas::{
+    Message, TimestampMs,
     subject::{Subject, filter},
-    throttle::Throttle,
+    throttle::{KEPT_KEY, KeptOrders, Throttle, kept_target},
 };
 use coordinator_core::Input;
-use nats_adapter::{Bus, Delivered, Replay, ReplayError, Undecodable, streams};
-use std::time::Duration;
+use nats_adapter::{
+    Bus, Delivered, ReadError, Replay, ReplayError, StreamMoment, Undecodable, WatchEvent, streams,
+};
+use std::time::{Duration, Instant};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Orders that are taken at once.
@@ -17,8 +20,52 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// Most unreadable messages of one batch that are put aside; the others are only told.
 const DEAD_LETTERS_PER_BATCH: usize = 16;
 
-async fn open(bus: &Bus) -> Result<Replay, ReplayError> {
-    bus.replay(streams::THROTTLE, filter::throttles(), 1).await
+/// After so long the server is asked for its time again: clocks drift.
+const CLOCK_LIFE: Duration = Duration::from_secs(10);
+
+/// The server's clock, as it was told and as it goes on by our own.
+struct ServerClock {
+    moment: StreamMoment,
+    told: Instant,
+}
+
+impl ServerClock {
+    async fn ask(bus: &Bus) -> Result<Self, ReadError> {
+        let moment = bus.stream_moment(streams::THROTTLE).await?;
+        Ok(Self { moment, told: Instant::now() })
+    }
+
+    fn now(&self) -> TimestampMs {
+        self.moment.now.plus_ms(u64::try_from(self.told.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The stream from its beginning, after what was kept was handed on.
+struct Opened {
+    replay: Replay,
+    clock: ServerClock,
+    complete: bool,
+}
+
+async fn open(bus: &Bus, inputs: &mpsc::Sender<Input>) -> Result<Opened, ReadError> {
+    let replay = bus.replay(streams::THROTTLE, filter::throttles(), 1).await?;
+    let clock = ServerClock::ask(bus).await?;
+    let mut first = vec![Input::ThrottlesBegin(clock.moment.created.clone())];
+    let keys = format!("$KV.{}.{KEPT_KEY}.>", streams::IN_FORCE);
+    for kept in bus.read_last_of_each(streams::KV_IN_FORCE, keys).await? {
+        let WatchEvent::Put { key, value, .. } = bus.kv(streams::IN_FORCE).event(kept) else { continue };
+        match (kept_target(&key), KeptOrders::decode(&value)) {
+            (Some(target), Ok(kept)) => {
+                first.push(Input::ThrottlesKept { target, kept: Box::new(kept), at: clock.now() });
+            }
+            _ => tracing::warn!(key, "kept orders cannot be read and are left out"),
+        }
+    }
+    for input in first {
+        // The loop that is gone wants nothing.
+        let _ = inputs.send(input).await;
+    }
+    Ok(Opened { replay, clock, complete: false })
 }
 
 /// Reads the stream; it goes on over restarts of the server.
@@ -26,33 +73,18 @@ pub(crate) async fn watch(
     bus: &Bus,
     inputs: mpsc::Sender<Input>,
     tasks: &mut JoinSet<&'static str>,
-) -> Result<(), ReplayError> {
-    let (bus, mut replay) = (bus.clone(), open(bus).await?);
+) -> Result<(), ReadError> {
+    let (bus, mut opened) = (bus.clone(), open(bus, &inputs).await?);
     tasks.spawn(async move {
-        let mut complete = false;
         loop {
-            // A stream without any order is complete before its first batch comes.
-            if !complete && replay.is_caught_up() {
-                complete = true;
-                if inputs.send(Input::ThrottlesComplete).await.is_err() {
-                    return "throttles";
-                }
-            }
-            match replay.next_batch(BATCH).await {
-                Ok(batch) => {
-                    let mut letters = DEAD_LETTERS_PER_BATCH;
-                    for delivered in &batch {
-                        let input = input(&bus, delivered, &mut letters).await;
-                        if inputs.send(input).await.is_err() {
-                            return "throttles";
-                        }
-                    }
-                }
+            match follow(&bus, &mut opened, &inputs).await {
+                Ok(true) => {}
+                Ok(false) => return "throttles",
                 Err(error) => {
                     tracing::warn!(%error, "throttle orders are read from the beginning again");
                     tokio::time::sleep(RESTART_DELAY).await;
-                    if let Ok(again) = open(&bus).await {
-                        replay = again;
+                    if let Ok(again) = open(&bus, &inputs).await {
+                        opened = again;
                     }
                 }
             }
@@ -61,11 +93,37 @@ pub(crate) async fn watch(
     Ok(())
 }
 
-async fn input(bus: &Bus, delivered: &Delivered, letters: &mut usize) -> Input {
-    let (sequence, given_at) = (delivered.sequence, delivered.stored_at);
+/// Hands one batch on; `false` when nobody listens any more.
+async fn follow(bus: &Bus, opened: &mut Opened, inputs: &mpsc::Sender<Input>) -> Result<bool, ReplayError> {
+    // A stream without any order is complete before its first batch comes.
+    if !opened.complete && opened.replay.is_caught_up() {
+        opened.complete = true;
+        if inputs.send(Input::ThrottlesComplete).await.is_err() {
+            return Ok(false);
+        }
+    }
+    let batch = opened.replay.next_batch(BATCH).await?;
+    if opened.clock.told.elapsed() > CLOCK_LIFE
+        && let Ok(clock) = ServerClock::ask(bus).await
+    {
+        opened.clock = clock;
+    }
+    let mut letters = DEAD_LETTERS_PER_BATCH;
+    for delivered in &batch {
+        let input = input(bus, delivered, opened.clock.now(), &mut letters).await;
+        if inputs.send(input).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn input(bus: &Bus, delivered: &Delivered, now: TimestampMs, letters: &mut usize) -> Input {
+    let (sequence, stored_at) = (delivered.sequence, delivered.stored_at);
+    let age_ms = now.since(stored_at);
     let read = delivered.decode::<Throttle>().and_then(|entry| match (entry.subject, entry.message) {
         (Subject::Throttle(target), order) => match order.check() {
-            Ok(()) => Ok(Input::Throttle { sequence, target, order, given_at }),
+            Ok(()) => Ok(Input::Throttle { sequence, target, order, stored_at, age_ms }),
             Err(error) => Err(unreadable(delivered, error.to_string())),
         },
         (subject, _) => Err(unreadable(delivered, format!("{subject} is no subject of throttle orders"))),
@@ -78,7 +136,7 @@ async fn input(bus: &Bus, delivered: &Delivered, letters: &mut usize) -> Input {
                 bus.dead_letter(streams::THROTTLE, &undecodable).await;
             }
             let Undecodable { subject, reason, .. } = undecodable;
-            Input::ThrottleUnreadable { sequence, subject, reason }
+            Input::ThrottleUnreadable { sequence, stored_at, subject, reason }
         }
     }
 }

@@ -214,7 +214,8 @@ impl Kv {
         }
     }
 
-    pub(crate) fn event(&self, delivered: Delivered) -> WatchEvent {
+    /// What a message of the bucket's stream says.
+    pub fn event(&self, delivered: Delivered) -> WatchEvent {
         let subject = delivered.subject.as_str();
         let key = subject.strip_prefix(&self.prefix).unwrap_or(subject).to_owned();
         let revision = delivered.sequence;

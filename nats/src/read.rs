@@ -9,7 +9,7 @@ use async_nats::jetstream::{
     ErrorCode,
     context::GetStreamErrorKind,
     message::StreamMessage,
-    stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+    stream::{DirectGetError, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
 };
 use bus_schemas::Message;
 use std::{fmt::Display, time::Duration};
@@ -135,17 +135,19 @@ impl Bus {
         subject: impl Display,
     ) -> Result<Option<Delivered>, ReadError> {
         let handle = self.handle(stream).await?;
-        match handle.direct_get_last_for_subject(subject.to_string()).await {
-            Ok(message) => Ok(Some(delivered(message))),
-            Err(error) => match error.kind() {
-                DirectGetErrorKind::NotFound => Ok(None),
-                DirectGetErrorKind::TimedOut => Err(ReadError::Timeout(stream.to_owned())),
-                DirectGetErrorKind::ErrorResponse(async_nats::StatusCode::NO_RESPONDERS, _) => {
-                    Err(ReadError::NoStream(stream.to_owned()))
-                }
-                _ => Err(ReadError::Failed { stream: stream.to_owned(), reason: error.to_string() }),
-            },
-        }
+        direct(stream, handle.direct_get_last_for_subject(subject.to_string()).await)
+    }
+
+    /// The first message of `subject` after `sequence`, as any replica of the stream knows it.
+    pub async fn next_bytes_direct(
+        &self,
+        stream: &str,
+        subject: impl Display,
+        sequence: u64,
+    ) -> Result<Option<Delivered>, ReadError> {
+        let handle = self.handle(stream).await?;
+        let found = handle.direct_get_next_for_subject(subject.to_string(), Some(sequence + 1)).await;
+        direct(stream, found)
     }
 
     /// Everything that `stream` has for `filter` now, in order. What comes while it reads may be there as well.
@@ -197,6 +199,23 @@ impl Bus {
         }
         let handle = self.jetstream().get_stream_no_info(stream).await;
         handle.map_err(|e| ReadError::Failed { stream: stream.to_owned(), reason: e.to_string() })
+    }
+}
+
+fn direct(
+    stream: &str,
+    found: Result<StreamMessage, DirectGetError>,
+) -> Result<Option<Delivered>, ReadError> {
+    match found {
+        Ok(message) => Ok(Some(delivered(message))),
+        Err(error) => match error.kind() {
+            DirectGetErrorKind::NotFound => Ok(None),
+            DirectGetErrorKind::TimedOut => Err(ReadError::Timeout(stream.to_owned())),
+            DirectGetErrorKind::ErrorResponse(async_nats::StatusCode::NO_RESPONDERS, _) => {
+                Err(ReadError::NoStream(stream.to_owned()))
+            }
+            _ => Err(ReadError::Failed { stream: stream.to_owned(), reason: error.to_string() }),
+        },
     }
 }
 

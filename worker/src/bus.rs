@@ -10,11 +10,11 @@ use bus_schemas::{
     member::{JoinReply, JoinRequest, Leave, Member},
     policy::FarmConfig,
     subject::{Subject, filter},
-    throttle::{Throttle, ThrottleTarget},
+    throttle::{KeptOrders, Throttle, ThrottleTarget, kept_key},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use nats_adapter::{
-    Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, Undecodable, streams,
+    Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, StreamMoment, Undecodable, streams,
 };
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::mpsc;
@@ -22,6 +22,10 @@ use worker_core::{Authority, Input, Lane, Publication, Snapshot, Stored, Throttl
 
 /// Messages that wait for the publisher. The core keeps fewer shares in flight; a reconnect may repeat them once.
 pub const OUTGOING_LIMIT: usize = 2 * worker_core::MAX_IN_FLIGHT + 64;
+
+/// Most throttle orders of one target that are read from the stream because no coordinator has kept them yet: as many as it
+/// holds of a subject.
+const MAX_UNKEPT_ORDERS: usize = 256;
 
 /// A subscription that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +133,11 @@ pub async fn follow_catalogue(
     Ok(())
 }
 
+/// An order that is heard as it is given.
+fn heard(target: ThrottleTarget, order: Throttle) -> ThrottleOrder {
+    ThrottleOrder { target, order, stored_at: None, age_ms: 0, keep_ms: 0 }
+}
+
 /// Takes throttle orders as they are given. Their time to live begins when they come.
 async fn throttles(
     bus: &Bus,
@@ -146,7 +155,7 @@ async fn throttles(
             let input = match order {
                 Ok(incoming) => match incoming.subject {
                     Subject::Throttle(target) => {
-                        Input::Throttle(ThrottleOrder { target, order: incoming.message, given_at: wall() })
+                        Input::Throttle(heard(target, incoming.message))
                     }
                     _ => continue,
                 },
@@ -269,7 +278,7 @@ async fn snapshot(
         authority,
         farm: farm_config.map(decoded),
         pool: pool_config.map(decoded),
-        throttles: kept_throttles(bus, address, node.as_ref(), inputs).await?,
+        throttles: kept_throttles(bus, address, node.as_ref(), authority, inputs).await?,
         node,
         ..Snapshot::default()
     };
@@ -282,11 +291,12 @@ async fn snapshot(
     Ok(present)
 }
 
-/// The last throttle order for each target that concerns this worker.
+/// Every throttle order that concerns this worker: what coordinators kept, and what the stream holds beyond that.
 async fn kept_throttles(
     bus: &Bus,
     address: &Address,
     node: Option<&Stored<NodeConfig>>,
+    authority: Authority,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<Vec<ThrottleOrder>, String> {
     let Address { pool, worker } = address.clone();
@@ -295,26 +305,70 @@ async fn kept_throttles(
     targets.extend(labels.into_iter().flatten().filter_map(|(key, value)| {
         Some(ThrottleTarget::Label(WorkerId::new(key.as_str()).ok()?, WorkerId::new(value.as_str()).ok()?))
     }));
-    let mut kept = Vec::new();
+    let moment = match bus.stream_moment(streams::THROTTLE).await {
+        Ok(moment) => moment,
+        // Everything else was read a moment ago, so the farm is older than throttle orders.
+        Err(error @ ReadError::NoStream(_)) => {
+            tracing::warn!(%error, "throttle orders are heard, but those from before the start are not known");
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut known = Vec::new();
     for target in targets {
-        match bus.last_direct::<Throttle>(streams::THROTTLE, Subject::Throttle(target.clone())).await {
-            Ok(None) => {}
-            Ok(Some(entry)) => {
-                kept.push(ThrottleOrder { target, order: entry.message, given_at: entry.stored_at });
-            }
-            Err(ReadError::Undecodable(error)) => {
+        orders_for(bus, &target, &moment, authority, &mut known, inputs).await?;
+    }
+    Ok(known)
+}
+
+async fn orders_for(
+    bus: &Bus,
+    target: &ThrottleTarget,
+    moment: &StreamMoment,
+    authority: Authority,
+    known: &mut Vec<ThrottleOrder>,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(), String> {
+    let key = kept_key(target);
+    let kept = entry(bus, streams::IN_FORCE, key.clone(), authority).await?;
+    let kept = match kept.map(|entry| KeptOrders::decode(&entry.value)).transpose() {
+        Ok(kept) => kept.unwrap_or_default(),
+        Err(error) => {
+            let subject = format!("{} of {}", key, streams::IN_FORCE);
+            // The loop that is gone wants no news.
+            let _ = inputs.send(Input::Undecodable { subject, reason: error.to_string() }).await;
+            KeptOrders::default()
+        }
+    };
+    let same_stream = kept.stream == moment.created && kept.sequence <= moment.last;
+    let mut sequence = if same_stream { kept.sequence } else { 0 };
+    known.extend(kept.orders.into_iter().map(|kept| ThrottleOrder {
+        target: target.clone(),
+        age_ms: moment.now.since(kept.stored_at_ms),
+        keep_ms: kept.keep_until_ms.since(kept.stored_at_ms),
+        stored_at: Some(kept.stored_at_ms),
+        order: kept.order,
+    }));
+    let subject = Subject::Throttle(target.clone()).to_string();
+    for _ in 0..MAX_UNKEPT_ORDERS {
+        let next = bus.next_bytes_direct(streams::THROTTLE, &subject, sequence).await;
+        let Some(delivered) = next.map_err(|error| error.to_string())? else { return Ok(()) };
+        sequence = delivered.sequence;
+        match delivered.decode::<Throttle>() {
+            Ok(order) => known.push(ThrottleOrder {
+                target: target.clone(),
+                order: order.message,
+                stored_at: Some(order.stored_at),
+                age_ms: moment.now.since(order.stored_at),
+                keep_ms: 0,
+            }),
+            Err(error) => {
                 // The loop that is gone wants no news.
                 let _ = inputs.send(undecodable(error)).await;
             }
-            // Everything else was read a moment ago, so the farm is older than throttle orders.
-            Err(error @ ReadError::NoStream(_)) => {
-                tracing::warn!(%error, "throttle orders are heard, but those from before the start are not known");
-                break;
-            }
-            Err(error) => return Err(error.to_string()),
         }
     }
-    Ok(kept)
+    Ok(())
 }
 
 /// The time on the wall.

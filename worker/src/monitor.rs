@@ -12,7 +12,6 @@ use crate::{
     load::{sources::Sources, text::Ticks},
     signal::probe::{Answer, InvalidProbe, Probe},
 };
-use alerts::AlertOrder;
 use bus_schemas::{
     WorkerId,
     id::InvalidId,
@@ -21,7 +20,8 @@ use bus_schemas::{
 };
 use clap::Args;
 use nats_adapter::{Bus, BusOptions, ConnectError, Expect, HeaderMap};
-use orders::{Damped, Orders, cap_of_share, cap_over_limit};
+use orders::{Damped, Orders, cap_of_share, cap_over_limit, of_alerts};
+use receiver::Request;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -39,10 +39,8 @@ const WINDOW_LEN: usize = 5;
 /// An answer is waited for as many times the limit, and at least [`LEAST_TIMEOUT`].
 const TIMEOUT_LIMITS: u32 = 4;
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
-/// Alerts that wait for the loop.
-const ALERT_LIMIT: usize = 1_024;
-/// An alert that Alertmanager has not sent again for so long is lifted; it repeats every four hours by default.
-const ALERT_LIFE: Duration = Duration::from_secs(6 * 3_600);
+/// Requests about alerts that wait for the loop.
+const REQUEST_LIMIT: usize = 64;
 /// How long a monitor that starts goes on trying to connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How long the last orders may take to leave.
@@ -151,11 +149,11 @@ pub enum MonitorError {
     Connect(#[from] ConnectError),
 }
 
-/// Watches and orders until `shutdown`, and then lifts what it ordered.
+/// Watches and orders until `shutdown`, and then lifts what it measured. What alerts order stands: they fire still.
 pub async fn run(config: MonitorConfig, shutdown: CancellationToken) -> Result<(), MonitorError> {
     let ended = CancellationToken::new();
     let _end = ended.clone().drop_guard();
-    let (sender, mut alerts) = mpsc::channel(ALERT_LIMIT);
+    let (sender, mut alerts) = mpsc::channel(REQUEST_LIMIT);
     if let Some(address) = config.alerts {
         let listen = |source| MonitorError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -186,7 +184,7 @@ pub async fn run(config: MonitorConfig, shutdown: CancellationToken) -> Result<(
         tokio::select! {
             () = shutdown.cancelled() => break,
             // The sender here keeps the channel open where no webhooks are taken.
-            Some(alert) = alerts.recv() => desk.take(alert),
+            Some(request) = alerts.recv() => desk.take(request).await,
             _ = ticks.tick() => desk.measure().await,
         }
         desk.give().await;
@@ -274,14 +272,18 @@ impl Desk {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn take(&mut self, alert: AlertOrder) {
-        let source = format!("{}-alert-{}", self.config.name, alert.fingerprint);
-        let until_ms =
-            self.now_ms().saturating_add(u64::try_from(ALERT_LIFE.as_millis()).unwrap_or(u64::MAX));
-        tracing::info!(target = %alert.target, cap_percent = alert.cap, "{}", alert.reason);
-        if let Err(error) = self.orders.set(&alert.target, &source, alert.cap, &alert.reason, until_ms) {
-            tracing::error!("{error}");
+    async fn take(&self, Request { orders, done }: Request) {
+        let mut told = Ok(());
+        for alert in orders {
+            tracing::info!(target = %alert.target, cap_percent = alert.cap, "{}", alert.reason);
+            let order = of_alerts(self.config.name.as_str(), &alert);
+            told = self.publish(&alert.target, &order).await;
+            if told.is_err() {
+                break;
+            }
         }
+        // Whoever asked may be gone.
+        let _ = done.send(told);
     }
 
     async fn measure(&mut self) {
@@ -291,10 +293,7 @@ impl Desk {
         for (kind, measured) in [("latency", latency), ("demand", demand)] {
             let Some((cap, reason)) = measured else { continue };
             let source = format!("{}-{kind}", self.config.name);
-            // Two orders of one's own always find room among those of alerts, or are tried again.
-            if let Err(error) = self.orders.set(&self.config.target, &source, cap, &reason, u64::MAX) {
-                tracing::error!("{error}");
-            }
+            self.orders.set(&self.config.target, &source, cap, &reason);
         }
     }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     id::{PoolId, WorkerId},
     policy::LabelPolicy,
-    throttle::{Throttle, ThrottleTarget, Throttles},
+    throttle::{ArrivedOrder, Throttle, ThrottleTarget, Throttles},
 };
 
 struct Case {
@@ -56,11 +56,15 @@ fn verdict(cap_percent: u8, threads: Option<u16>) -> Option<Verdict> {
     Some(Verdict { threads, cap_percent, rule: "window \"w\"".into(), until: TimestampMs(1) })
 }
 
+fn arrived(target: ThrottleTarget, order: Throttle) -> ArrivedOrder {
+    ArrivedOrder { target, order, given_at: TimestampMs(0), stored_at: None, keep_ms: 0 }
+}
+
 fn throttled(cap_percent: u8) -> Option<LiveThrottle> {
     let order =
         Throttle { cap_percent, threads: None, ttl_seconds: 60, reason: "busy".into(), source: "m".into() };
     let mut throttles = Throttles::default();
-    throttles.take(ThrottleTarget::Farm, order, TimestampMs(0)).unwrap();
+    throttles.take(arrived(ThrottleTarget::Farm, order)).unwrap();
     throttles.live(TimestampMs(0)).next().cloned()
 }
 
@@ -206,7 +210,7 @@ fn a_worker_and_a_pool_of_other_names_are_not_meant() {
     let mut throttles = Throttles::default();
     let order = throttled(0).unwrap().order;
     let target = ThrottleTarget::Worker(WorkerId::new("w2").unwrap());
-    throttles.take(target, order, TimestampMs(0)).unwrap();
+    throttles.take(arrived(target, order)).unwrap();
     let (pool, worker) = (PoolId::new("main").unwrap(), WorkerId::new("w1").unwrap());
     assert_eq!(throttles.lowest(&pool, &worker, &Default::default(), TimestampMs(1)), None);
 }

@@ -4,6 +4,7 @@ use crate::{
     effect::Effect,
     foresight::MemberFacts,
     input::{Input, LeaseInput, Recovered},
+    orders::{self, Orders, Stored},
     ownership::{Duty, Ownership},
     pool::{Ask, Pool},
     registry::{Applied, Registry},
@@ -11,7 +12,7 @@ use crate::{
     world::World,
 };
 use bus_schemas::{
-    CoordinatorId, PoolId, TimestampMs, WorkerId,
+    CoordinatorId, PoolId, WorkerId,
     command::{FarmStatus, FarmView, Membership, PoolStatus, PoolView},
     config::ConfigKey,
     event::{Event, EventData},
@@ -49,6 +50,11 @@ struct Slot {
     status_at: MonoMs,
 }
 
+/// The same from every coordinator, and another one when the stream was made anew and its sequences begin again.
+fn throttle_event_id(stored: &Stored) -> String {
+    format!("throttle-{}-{}", stored.sequence, stored.stored_at.0)
+}
+
 /// The pool, if it is owned under this epoch.
 fn owned<'a>(slots: &'a mut BTreeMap<PoolId, Slot>, pool: &PoolId, epoch: u64) -> Option<&'a mut Pool> {
     let slot = slots.get_mut(pool)?;
@@ -74,7 +80,7 @@ pub struct Coordinator {
     published_known: bool,
     /// Refused edits that were found at the start and have no newer one.
     refused_before: BTreeMap<String, (u64, EventData)>,
-    throttles: Throttles,
+    orders: Orders,
     /// Orders from here on are news.
     throttles_complete: bool,
     throttles_expire_at: MonoMs,
@@ -96,7 +102,7 @@ impl Coordinator {
             wishes_restarted: false,
             published_known: false,
             refused_before: BTreeMap::new(),
-            throttles: Throttles::default(),
+            orders: Orders::default(),
             throttles_complete: false,
             throttles_expire_at: MonoMs::default(),
             ending: false,
@@ -118,13 +124,22 @@ impl Coordinator {
             | Input::InForceComplete
             | Input::InForceRestarted
             | Input::InForceAdopted { .. } => self.in_force(input, now),
-            Input::Throttle { sequence, target, order, given_at } => {
-                self.throttle(sequence, target, order, given_at, now);
+            Input::Throttle { sequence, target, order, stored_at, age_ms } => {
+                self.throttle(target, order, &Stored { sequence, stored_at, age_ms }, now);
             }
-            Input::ThrottleUnreadable { sequence, subject, reason } => {
-                self.throttle_unreadable(sequence, subject, reason, now);
+            Input::ThrottleUnreadable { sequence, stored_at, subject, reason } => {
+                let stored = Stored { sequence, stored_at, age_ms: 0 };
+                self.throttle_unreadable(&stored, subject, reason, now);
             }
-            Input::ThrottlesComplete => self.throttles_complete = true,
+            Input::ThrottlesBegin(stream) => {
+                self.throttles_complete = false;
+                self.orders.begin(stream);
+            }
+            Input::ThrottlesKept { target, kept, at } => self.orders.recover(&target, *kept, at, now.mono),
+            Input::ThrottlesComplete => {
+                self.throttles_complete = true;
+                self.orders.targets().iter().for_each(|target| self.keep_orders(target));
+            }
             Input::Lease(pool, lease) => {
                 let acquired = match &lease {
                     LeaseInput::Acquired { epoch, .. } => Some(*epoch),
@@ -138,7 +153,7 @@ impl Coordinator {
             }
             Input::Recovered(pool, epoch, found) => self.recovered(pool, epoch, *found, now),
             Input::Pool(id, epoch, input) => {
-                let world = World { registry: &self.registry, throttles: &self.throttles };
+                let world = World { registry: &self.registry, throttles: self.orders.throttles() };
                 if let Some(pool) = owned(&mut self.slots, &id, epoch) {
                     pool.handle(input, world, now);
                     self.collect(&id, now);
@@ -276,7 +291,7 @@ impl Coordinator {
     /// Every pool decides anew.
     fn reconsider(&mut self, prompt: bool, now: Now) {
         for id in self.slots.keys().cloned().collect::<Vec<_>>() {
-            let world = World { registry: &self.registry, throttles: &self.throttles };
+            let world = World { registry: &self.registry, throttles: self.orders.throttles() };
             if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
                 pool.reconsider(prompt, world, now);
                 self.collect(&id, now);
@@ -284,15 +299,16 @@ impl Coordinator {
         }
     }
 
-    /// Every coordinator sees the order; an id made of its sequence makes their events one.
-    fn throttle(
-        &mut self,
-        sequence: u64,
-        target: ThrottleTarget,
-        order: Throttle,
-        given_at: TimestampMs,
-        now: Now,
-    ) {
+    /// What was kept is not written anew before all of the stream was read.
+    fn keep_orders(&mut self, target: &ThrottleTarget) {
+        if self.throttles_complete {
+            let kept = Box::new(self.orders.kept(target));
+            self.effects.push_back(Effect::KeepOrders(target.clone(), kept));
+        }
+    }
+
+    /// Every coordinator sees the order; an id made of its place in the stream makes their events one.
+    fn throttle(&mut self, target: ThrottleTarget, order: Throttle, stored: &Stored, now: Now) {
         let event = EventData::ThrottleOrdered {
             target: target.to_string(),
             source: order.source.clone(),
@@ -305,19 +321,20 @@ impl Coordinator {
             ThrottleTarget::Pool(pool) => (Some(pool.clone()), subject()),
             _ => (None, subject()),
         };
-        match self.throttles.take(target, order, given_at) {
+        match self.orders.take(&target, order, stored, now.mono) {
             Ok(()) if self.throttles_complete => {
-                self.publish(format!("throttle-{sequence}"), pool.as_ref(), event, now);
+                self.publish(throttle_event_id(stored), pool.as_ref(), event, now);
+                self.keep_orders(&target);
             }
             Ok(()) => {}
-            Err(error) => self.throttle_unreadable(sequence, subject, error.to_string(), now),
+            Err(error) => self.throttle_unreadable(stored, subject, error.to_string(), now),
         }
     }
 
-    fn throttle_unreadable(&mut self, sequence: u64, subject: String, reason: String, now: Now) {
+    fn throttle_unreadable(&mut self, stored: &Stored, subject: String, reason: String, now: Now) {
         if self.throttles_complete {
             let event = EventData::MessageUndecodable { subject, reason, count: 1 };
-            self.publish(format!("throttle-{sequence}"), None, event, now);
+            self.publish(throttle_event_id(stored), None, event, now);
         }
     }
 
@@ -356,7 +373,7 @@ impl Coordinator {
             pool: None,
             status_at: now.mono,
         });
-        let world = World { registry: &self.registry, throttles: &self.throttles };
+        let world = World { registry: &self.registry, throttles: self.orders.throttles() };
         if let (Some(pool), Some(epoch)) = (&mut slot.pool, slot.ownership.epoch()) {
             if pool.configure(config.clone(), world, now) {
                 self.effects.push_back(Effect::RestartSource(id.clone(), epoch, Box::new(config)));
@@ -371,7 +388,7 @@ impl Coordinator {
         if slot.ownership.epoch() != Some(epoch) || slot.pool.is_some() {
             return;
         }
-        let world = World { registry: &self.registry, throttles: &self.throttles };
+        let world = World { registry: &self.registry, throttles: self.orders.throttles() };
         let pool = Pool::new(id.clone(), epoch, self.farm, config.clone(), found, world, now);
         let shares_after = pool.shares_after();
         slot.pool = Some(Box::new(pool));
@@ -431,7 +448,7 @@ impl Coordinator {
         }
         if now.mono >= self.throttles_expire_at {
             self.throttles_expire_at = now.mono.plus(THROTTLE_EXPIRY_INTERVAL_MS);
-            self.throttles.expire(now.wall);
+            self.orders.expire(now.mono).iter().for_each(|target| self.keep_orders(target));
         }
         let due = |s: &Slot| {
             let pool = s.pool.as_ref().map(|p| p.deadline().min(s.status_at));
@@ -441,7 +458,7 @@ impl Coordinator {
         for id in due {
             let duty = self.slots.get_mut(&id).map(|s| s.ownership.tick(now.mono));
             self.do_duty(&id, duty.unwrap_or(Duty::Nothing), now);
-            let world = World { registry: &self.registry, throttles: &self.throttles };
+            let world = World { registry: &self.registry, throttles: self.orders.throttles() };
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let Some(pool) = slot.pool.as_mut() else { continue };
             if now.mono >= pool.deadline() {
@@ -495,9 +512,14 @@ impl Coordinator {
         self.slots.values().filter_map(|s| s.pool.as_ref()).flat_map(|p| p.memberships())
     }
 
-    /// The throttle orders as this coordinator knows them.
-    pub fn throttles(&self) -> &Throttles {
-        &self.throttles
+    /// The throttle orders as this coordinator knows them, on the wall clock.
+    pub fn throttles(&self, now: Now) -> Throttles {
+        self.orders.on_the_wall(now)
+    }
+
+    /// How many throttle orders bind somebody.
+    pub fn live_throttles(&self, now: Now) -> usize {
+        self.orders.throttles().live(orders::clock(now.mono)).count()
     }
 
     /// What is known of every member of the owned pools.
@@ -508,7 +530,7 @@ impl Coordinator {
     /// What the active members of an owned pool have and what is wanted; nothing where everybody is to mine, or
     /// nobody.
     pub fn capacity(&self, pool: &PoolId) -> Option<PoolCapacity> {
-        let world = World { registry: &self.registry, throttles: &self.throttles };
+        let world = World { registry: &self.registry, throttles: self.orders.throttles() };
         let capacity = self.slots.get(pool)?.pool.as_ref()?.capacity(world)?;
         Some(PoolCapacity { percent: capacity.percent, wanted: capacity.wanted })
     }
@@ -542,7 +564,7 @@ impl Coordinator {
 
     /// Every named invariant of every owned pool; tests and simulations call it after each step.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let world = World { registry: &self.registry, throttles: &self.throttles };
+        let world = World { registry: &self.registry, throttles: self.orders.throttles() };
         self.slots.values().filter_map(|s| s.pool.as_ref()).try_for_each(|p| p.check(world))
     }
 }

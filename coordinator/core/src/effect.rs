@@ -11,6 +11,7 @@ use bus_schemas::{
     ledger::LedgerRecord,
     member::Member,
     share::Finding,
+    throttle::{KeptOrders, ThrottleTarget},
 };
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub enum Effect {
     /// the same key takes the place of one that is not done. Answer with [`crate::Input::InForceAdopted`] if that is
     /// what comes of it.
     PublishInForce(Box<Ours>),
+    /// Keep the orders for a target, unless what is kept is newer; without any the document is taken away.
+    KeepOrders(ThrottleTarget, Box<KeptOrders>),
     /// Tell the world.
     PublishEvent(Box<Event>),
     /// Show how the pool runs.

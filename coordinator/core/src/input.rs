@@ -10,7 +10,7 @@ use bus_schemas::{
     ledger::LedgerRecord,
     member::{JoinRequest, Leave, Member},
     share::Share,
-    throttle::{Throttle, ThrottleTarget},
+    throttle::{KeptOrders, Throttle, ThrottleTarget},
 };
 
 /// Everything that can happen.
@@ -56,12 +56,27 @@ pub enum Input {
         /// What is ordered.
         order: Throttle,
         /// When the stream stored it.
-        given_at: TimestampMs,
+        stored_at: TimestampMs,
+        /// How long ago that was by the server's clock, milliseconds.
+        age_ms: u64,
+    },
+    /// The stream of throttle orders is read from its beginning; this tells it from an earlier one of its name.
+    ThrottlesBegin(String),
+    /// The orders for a target as they were kept, read at `at` of the server's clock.
+    ThrottlesKept {
+        /// The target.
+        target: ThrottleTarget,
+        /// The orders.
+        kept: Box<KeptOrders>,
+        /// The server's time.
+        at: TimestampMs,
     },
     /// A message among the throttle orders could not be read and was put aside.
     ThrottleUnreadable {
         /// Its sequence in the stream.
         sequence: u64,
+        /// When the stream stored it.
+        stored_at: TimestampMs,
         /// Where it came from.
         subject: String,
         /// Why.

@@ -10,6 +10,7 @@ mod effect;
 pub mod foresight;
 pub mod in_force;
 mod input;
+mod orders;
 pub mod ownership;
 pub mod pool;
 mod registry;

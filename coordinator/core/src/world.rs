@@ -1,8 +1,8 @@
 //! What holds for the whole farm, as its pools need it to decide.
 
-use crate::registry::Registry;
+use crate::{orders, registry::Registry, time::MonoMs};
 use bus_schemas::{
-    PoolId, TimestampMs, WorkerId,
+    PoolId, WorkerId,
     config::NodeConfig,
     member::Role,
     policy::FarmConfig,
@@ -46,9 +46,9 @@ impl<'a> World<'a> {
         self,
         pool: &PoolId,
         worker: &WorkerId,
-        at: TimestampMs,
+        at: MonoMs,
     ) -> Option<&'a LiveThrottle> {
         let labels = self.node(worker).map_or(&NO_LABELS, |n| &n.labels);
-        self.throttles.lowest(pool, worker, labels, at)
+        self.throttles.lowest(pool, worker, labels, orders::clock(at))
     }
 }

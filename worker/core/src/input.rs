@@ -161,8 +161,12 @@ pub struct ThrottleOrder {
     pub target: ThrottleTarget,
     /// The order.
     pub order: Throttle,
-    /// When it was given, as the bus says; when it came, if the bus does not.
-    pub given_at: TimestampMs,
+    /// When the bus stored it; absent of one that is heard as it is given.
+    pub stored_at: Option<TimestampMs>,
+    /// How long ago that was by the bus's own clock, milliseconds.
+    pub age_ms: u64,
+    /// How long it must not be forgotten after it was given, where that is longer than it lives, milliseconds.
+    pub keep_ms: u64,
 }
 
 /// Which share of a processor the search gets beside one busy program.

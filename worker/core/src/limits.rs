@@ -12,13 +12,21 @@ use bus_schemas::{
     event::EventData,
     schedule,
     set_point::{self, LocalState},
-    throttle::{InvalidThrottle, LiveThrottle, Throttles},
+    throttle::{ArrivedOrder, InvalidThrottle, LiveThrottle, MAX_TTL_SECONDS, Throttles},
 };
 
 /// Longest time for which a verdict of the schedule is trusted, milliseconds: the wall clock may have been set.
 pub const SCHEDULE_RECHECK_MS: u64 = 30_000;
 /// What is left to the search, percent, where its scheduling group could not be lowered and the host does not say.
 pub const UNGENTLE_PERCENT: u8 = 10;
+
+/// What the monotonic clock shows at its zero as the clock of throttle orders: the longest may have been given before that.
+const ORDER_CLOCK_ZERO_MS: u64 = MAX_TTL_SECONDS as u64 * 1_000;
+
+/// The moment on the clock of throttle orders, which no step of the wall clock touches.
+fn clock(now: MonotonicMs) -> TimestampMs {
+    TimestampMs(now.0.saturating_add(ORDER_CLOCK_ZERO_MS))
+}
 
 /// What the host's own file allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,13 +156,13 @@ impl Limits {
 
     pub(crate) fn on_throttle(
         &mut self,
-        order: ThrottleOrder,
-        now: TimestampMs,
+        arrived: ThrottleOrder,
+        now: MonotonicMs,
     ) -> Result<(), InvalidThrottle> {
-        // An order from the future would never be replaced: the sender's clock is not ours.
-        let given_at = order.given_at.min(now);
-        self.throttles.expire(now);
-        self.throttles.take(order.target, order.order, given_at)
+        let ThrottleOrder { target, order, stored_at, age_ms, keep_ms } = arrived;
+        let given_at = TimestampMs(clock(now).0.saturating_sub(age_ms));
+        self.throttles.expire(clock(now));
+        self.throttles.take(ArrivedOrder { target, order, given_at, stored_at, keep_ms })
     }
 
     /// The throttle order that binds this worker most.
@@ -163,10 +171,10 @@ impl Limits {
         pool: &PoolId,
         worker: &WorkerId,
         node: Option<&NodeConfig>,
-        now: TimestampMs,
+        now: MonotonicMs,
     ) -> Option<&LiveThrottle> {
         let none = std::collections::BTreeMap::new();
-        self.throttles.lowest(pool, worker, node.map_or(&none, |n| &n.labels), now)
+        self.throttles.lowest(pool, worker, node.map_or(&none, |n| &n.labels), clock(now))
     }
 
     /// What the schedule says, looked up anew when it may have changed.
@@ -196,15 +204,13 @@ impl Limits {
         let scheduled = self.looked.as_ref().filter(|l| l.verdict.is_some()).map(|l| l.again);
         let ends = self
             .throttles
-            .next_end()
-            .map(|end| now.monotonic.plus_ms(end.0.saturating_sub(now.wall.0).clamp(1, SCHEDULE_RECHECK_MS)));
+            .next_end(clock(now.monotonic))
+            .map(|end| now.monotonic.plus_ms(end.since(clock(now.monotonic)).max(1)));
         [scheduled, ends, self.governor.next_deadline()].into_iter().flatten().min()
     }
 
     /// Forgets the throttle orders that have ended.
-    pub(crate) fn expire(&mut self, now: TimestampMs) {
-        if self.throttles.next_end().is_some_and(|end| end <= now) {
-            self.throttles.expire(now);
-        }
+    pub(crate) fn expire(&mut self, now: MonotonicMs) {
+        self.throttles.expire(clock(now));
     }
 }

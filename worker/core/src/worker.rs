@@ -268,8 +268,7 @@ impl WorkerCore {
                 self.note(notice);
             }
             Input::NodeConfig(stored) => {
-                let notice = self.configuration.on_node(stored);
-                self.note(notice);
+                self.on_node(stored, at);
             }
             Input::Role(member) => self.on_role(*member, at),
             Input::Job(job) => self.on_job_push(*job, now),

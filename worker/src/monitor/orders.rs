@@ -1,5 +1,6 @@
 //! Which throttle orders a monitor gives and when it gives them again: pure.
 
+use super::alerts::AlertOrder;
 use bus_schemas::throttle::{MAX_TEXT_LEN, Throttle, ThrottleTarget};
 use std::collections::BTreeMap;
 
@@ -7,10 +8,11 @@ use std::collections::BTreeMap;
 pub const TTL_SECONDS: u32 = 30;
 /// How often a standing order is given again, milliseconds.
 pub const REFRESH_MS: u64 = 10_000;
-/// Most orders that stand at a time.
-pub const MAX_STANDING: usize = 512;
+/// How long an order of an alert lives, seconds: longer than Alertmanager's usual `repeat_interval` of four hours, since it is
+/// given once and nothing of it is remembered here.
+pub const ALERT_TTL_SECONDS: u32 = 6 * 3_600;
 /// A cap that means nothing is ordered, percent.
-const LIFTED: u8 = 100;
+pub const LIFTED: u8 = 100;
 /// Caps are whole multiples of this, percent, so that noise orders nothing new.
 const STEP: u8 = 5;
 /// How long a measure must be better before its cap rises, milliseconds.
@@ -64,19 +66,12 @@ impl Damped {
     }
 }
 
-/// Why an order cannot stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_STANDING} orders stand already; lift some or send fewer alerts")]
-pub struct TooMany;
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
     cap: u8,
     reason: String,
     /// When it was given last.
     given_ms: Option<u64>,
-    /// When it is lifted by itself.
-    until_ms: u64,
 }
 
 /// The orders that stand.
@@ -86,33 +81,20 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Lets an order of `source` for `target` stand until `until_ms`, unless it is renewed; a cap of 100 lifts it.
-    pub fn set(
-        &mut self,
-        target: &ThrottleTarget,
-        source: &str,
-        cap: u8,
-        reason: &str,
-        until_ms: u64,
-    ) -> Result<(), TooMany> {
+    /// Lets an order of `source` for `target` stand; a cap of 100 lifts it.
+    pub fn set(&mut self, target: &ThrottleTarget, source: &str, cap: u8, reason: &str) {
         let key = (target.clone(), bounded(source));
-        let cap = cap.min(LIFTED);
-        let full = self.standing.len() >= MAX_STANDING;
+        let (cap, reason) = (cap.min(LIFTED), bounded(reason));
         match self.standing.get_mut(&key) {
             Some(known) => {
                 if known.cap != cap {
                     known.given_ms = None;
                 }
-                (known.cap, known.reason, known.until_ms) = (cap, bounded(reason), until_ms);
+                (known.cap, known.reason) = (cap, reason);
             }
             None if cap == LIFTED => {}
-            None if full => return Err(TooMany),
-            None => {
-                let order = Standing { cap, reason: bounded(reason), given_ms: None, until_ms };
-                self.standing.insert(key, order);
-            }
+            None => drop(self.standing.insert(key, Standing { cap, reason, given_ms: None })),
         }
-        Ok(())
     }
 
     /// Lifts everything.
@@ -124,12 +106,7 @@ impl Orders {
     }
 
     /// What is to be given now: what changed, and what stands and was not given for a while.
-    pub fn due(&mut self, now_ms: u64) -> Vec<(ThrottleTarget, Throttle)> {
-        for order in self.standing.values_mut().filter(|order| order.until_ms <= now_ms && order.cap < LIFTED)
-        {
-            (order.cap, order.given_ms) = (LIFTED, None);
-            order.reason = "nobody has renewed it".to_owned();
-        }
+    pub fn due(&self, now_ms: u64) -> Vec<(ThrottleTarget, Throttle)> {
         let due =
             |order: &Standing| order.given_ms.is_none_or(|given| now_ms.saturating_sub(given) >= REFRESH_MS);
         let orders = self.standing.iter().filter(|(_, order)| due(order));
@@ -166,6 +143,17 @@ impl Orders {
     /// None stands.
     pub fn is_empty(&self) -> bool {
         self.standing.is_empty()
+    }
+}
+
+/// The order of a group of alerts, which stands until it ends or another request about the group takes its place.
+pub fn of_alerts(name: &str, alert: &AlertOrder) -> Throttle {
+    Throttle {
+        cap_percent: alert.cap,
+        threads: None,
+        ttl_seconds: ALERT_TTL_SECONDS,
+        reason: bounded(&alert.reason),
+        source: bounded(&format!("{name}-alert-{}", alert.group)),
     }
 }
 
@@ -240,17 +228,17 @@ mod tests {
         let mut orders = Orders::default();
         let farm = ThrottleTarget::Farm;
         let order = |cap| vec![("farm m".to_owned(), cap)];
-        orders.set(&farm, "m", 100, "", u64::MAX).unwrap();
+        orders.set(&farm, "m", 100, "");
         assert_eq!(caps(&mut orders, 0), [], "nothing stands that could be lifted");
-        orders.set(&farm, "m", 40, "slow", u64::MAX).unwrap();
+        orders.set(&farm, "m", 40, "slow");
         assert_eq!(caps(&mut orders, 0), order(40));
-        orders.set(&farm, "m", 40, "slow", u64::MAX).unwrap();
+        orders.set(&farm, "m", 40, "slow");
         assert_eq!(caps(&mut orders, 1_000), [], "the same again is nothing new");
         assert_eq!(caps(&mut orders, REFRESH_MS), order(40));
         assert!(REFRESH_MS * 2 < u64::from(TTL_SECONDS) * 1_000, "one may be lost");
-        orders.set(&farm, "m", 20, "slower", u64::MAX).unwrap();
+        orders.set(&farm, "m", 20, "slower");
         assert_eq!(caps(&mut orders, REFRESH_MS + 1), order(20));
-        orders.set(&farm, "m", 100, "fine", u64::MAX).unwrap();
+        orders.set(&farm, "m", 100, "fine");
         assert_eq!(caps(&mut orders, REFRESH_MS + 2), order(100));
         assert!(orders.is_empty() && caps(&mut orders, 100_000).is_empty());
     }
@@ -258,44 +246,32 @@ mod tests {
     #[test]
     fn what_could_not_be_given_stays_due() {
         let mut orders = Orders::default();
-        orders.set(&ThrottleTarget::Farm, "m", 40, "", u64::MAX).unwrap();
+        orders.set(&ThrottleTarget::Farm, "m", 40, "");
         assert_eq!(orders.due(0).len(), 1);
         assert_eq!(orders.due(1).len(), 1);
-        orders.set(&ThrottleTarget::Farm, "m", 100, "", u64::MAX).unwrap();
+        orders.set(&ThrottleTarget::Farm, "m", 100, "");
         assert_eq!((orders.due(2).len(), orders.len()), (1, 1));
     }
 
     #[test]
     fn an_order_that_changed_while_it_was_sent_is_given_again() {
         let mut orders = Orders::default();
-        orders.set(&ThrottleTarget::Farm, "m", 40, "", u64::MAX).unwrap();
+        orders.set(&ThrottleTarget::Farm, "m", 40, "");
         let sent = orders.due(0).remove(0);
-        orders.set(&ThrottleTarget::Farm, "m", 10, "", u64::MAX).unwrap();
+        orders.set(&ThrottleTarget::Farm, "m", 10, "");
         orders.given(&sent.0, &sent.1, 0);
         assert_eq!(caps(&mut orders, 1), [("farm m".to_owned(), 10)]);
     }
 
     #[test]
-    fn what_nobody_renews_is_lifted() {
-        let mut orders = Orders::default();
-        orders.set(&ThrottleTarget::Farm, "m", 0, "", 5_000).unwrap();
-        assert_eq!(caps(&mut orders, 0).len(), 1);
-        assert_eq!(caps(&mut orders, 5_000), [("farm m".to_owned(), 100)]);
-        assert!(orders.is_empty());
-    }
-
-    #[test]
-    fn sources_stand_side_by_side_up_to_a_limit() {
+    fn sources_stand_side_by_side_and_all_are_lifted_at_the_end() {
         let mut orders = Orders::default();
         let farm = ThrottleTarget::Farm;
-        for n in 0..MAX_STANDING {
-            orders.set(&farm, &n.to_string(), 0, &"x".repeat(1_000), u64::MAX).unwrap();
-        }
-        assert_eq!(orders.set(&farm, "more", 0, "", u64::MAX), Err(TooMany));
-        assert_eq!(orders.set(&farm, "7", 50, "", u64::MAX), Ok(()), "a known one may change");
-        assert_eq!(caps(&mut orders, 0).len(), MAX_STANDING);
+        orders.set(&farm, "latency", 0, &"x".repeat(1_000));
+        orders.set(&farm, "demand", 40, "");
+        assert_eq!(caps(&mut orders, 0).len(), 2);
         orders.lift_all();
-        assert_eq!(caps(&mut orders, 1).len(), MAX_STANDING);
+        assert_eq!(caps(&mut orders, 1).len(), 2);
         assert!(orders.is_empty());
     }
 }

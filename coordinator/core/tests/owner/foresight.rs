@@ -7,7 +7,7 @@ use bus_schemas::{
     member::{Role, Standing},
     policy::FarmConfig,
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint},
-    throttle::{Throttle, Throttles},
+    throttle::{ArrivedOrder, Throttle, Throttles},
 };
 use coordinator_core::foresight::{
     Circumstances, LOAD_LASTS_MS, MAX_SPANS, MemberFacts, Outlook, explain, preview,
@@ -118,7 +118,9 @@ fn an_explanation_names_the_rule_of_that_moment_and_what_it_had_to_assume() {
         reason: "release".into(),
         source: "ops".into(),
     };
-    throttles.take("worker.w1".parse().unwrap(), order, SATURDAY).unwrap();
+    let target = "worker.w1".parse().unwrap();
+    let order = ArrivedOrder { target, order, given_at: SATURDAY, stored_at: None, keep_ms: 0 };
+    throttles.take(order).unwrap();
 
     let now = at(&member, &throttles, 0);
     assert_eq!((now.set_point.threads, now.set_point.reason), (1, Reason::Throttle));

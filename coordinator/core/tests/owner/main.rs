@@ -5,5 +5,6 @@ mod backups;
 mod crashes;
 mod foresight;
 mod model;
+mod orders;
 mod staleness;
 mod tables;

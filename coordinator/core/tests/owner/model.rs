@@ -13,7 +13,7 @@ use bus_schemas::{
     policy::Priority,
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint},
     share::{Finding, Share},
-    throttle::Throttle,
+    throttle::{KeptOrders, Throttle, ThrottleTarget},
     work::{HeaderWork, sha256d},
 };
 use coordinator_core::{
@@ -67,6 +67,7 @@ pub struct Kept {
     pub blocks: BTreeMap<Hash32, (u64, WorkerId, BlockState)>,
     pub shares: Vec<ArrivedShare>,
     pub configs: Vec<(String, u64, Vec<u8>)>,
+    pub orders: BTreeMap<ThrottleTarget, KeptOrders>,
     lease: u64,
 }
 
@@ -150,6 +151,11 @@ impl Farm {
         }
         self.input(Input::ConfigComplete);
         self.input(Input::InForceComplete);
+        self.input(Input::ThrottlesBegin("1".to_owned()));
+        for (target, kept) in self.kept.orders.clone() {
+            let at = self.stream_time();
+            self.input(Input::ThrottlesKept { target, kept: Box::new(kept), at });
+        }
         self.input(Input::ThrottlesComplete);
     }
 
@@ -163,16 +169,29 @@ impl Farm {
 
     /// Gives a throttle order.
     pub fn throttle(&mut self, target: &str, cap_percent: u8, ttl_seconds: u32) {
+        self.order(target, cap_percent, ttl_seconds, "test");
+    }
+
+    /// Gives a throttle order of this source.
+    pub fn order(&mut self, target: &str, cap_percent: u8, ttl_seconds: u32, source: &str) {
         self.throttles += 1;
-        let order = Throttle {
-            cap_percent,
-            threads: None,
-            ttl_seconds,
-            reason: String::new(),
-            source: "test".to_owned(),
-        };
-        let (sequence, given_at) = (self.throttles, self.now().wall);
-        self.input(Input::Throttle { sequence, target: target.parse().unwrap(), order, given_at });
+        self.order_stored(target, cap_percent, ttl_seconds, source, self.throttles, 0);
+    }
+
+    /// Lets the coordinator read an order that the stream stored some time ago.
+    pub fn order_stored(
+        &mut self,
+        target: &str,
+        cap_percent: u8,
+        ttl_seconds: u32,
+        source: &str,
+        sequence: u64,
+        age_ms: u64,
+    ) {
+        let (reason, source) = (String::new(), source.to_owned());
+        let order = Throttle { cap_percent, threads: None, ttl_seconds, reason, source };
+        let stored_at = TimestampMs(self.stream_time().0 - age_ms);
+        self.input(Input::Throttle { sequence, target: target.parse().unwrap(), order, stored_at, age_ms });
     }
 
     /// Kills the coordinator with everything that it had not written, and starts another.
@@ -264,6 +283,7 @@ impl Farm {
             }
             Effect::StopPool(..) => self.epoch = None,
             Effect::RestartSource(..) | Effect::PublishStatus(..) | Effect::PublishInForce(_) => {}
+            Effect::KeepOrders(target, kept) => drop(self.kept.orders.insert(target, *kept)),
             Effect::PublishEvent(event) => self.events.push(event.what.clone()),
             Effect::Exit => self.exited = true,
             Effect::Pool(_, epoch, effect) => self.perform_in_pool(epoch, effect),

@@ -39,7 +39,7 @@ impl WorkerCore {
 
     pub(super) fn resolve_set_point(&mut self, now: Now) {
         let (pool, node) = (self.configuration.pool(), self.configuration.node());
-        self.limits.expire(now.wall);
+        self.limits.expire(now.monotonic);
         self.limits.look(pool, node, self.configuration.changes(), now);
         let who = self.membership.who();
         let lease_expired = self.configuration.lease_expired(now.monotonic);
@@ -49,7 +49,7 @@ impl WorkerCore {
             node,
             role: self.membership.member().map(|m| (m.role, m.standing)),
             schedule: self.limits.looked(),
-            throttle: self.limits.throttle(&who.pool, &who.worker, node, now.wall),
+            throttle: self.limits.throttle(&who.pool, &who.worker, node, now.monotonic),
             local: &self.limits.local,
             lease_expired,
         });

@@ -6,6 +6,7 @@ use crate::{
     governor::LoadSample,
     input::{GroupReport, Input, ThrottleOrder},
     limits::UNGENTLE_PERCENT,
+    moment::{MonotonicMs, Now},
     notice::Refusal,
 };
 use bus_schemas::{
@@ -24,10 +25,11 @@ fn events(effects: &[Effect]) -> Vec<EventData> {
     effects.iter().filter_map(event).collect()
 }
 
-fn throttle(stage: &Stage, target: &str, cap_percent: u8, ttl_seconds: u32) -> Input {
+fn throttle(_: &Stage, target: &str, cap_percent: u8, ttl_seconds: u32) -> Input {
     let (reason, source) = ("busy".to_owned(), "monitor".to_owned());
     let order = Throttle { cap_percent, threads: None, ttl_seconds, reason, source };
-    Input::Throttle(ThrottleOrder { target: target.parse().unwrap(), order, given_at: stage.moment().wall })
+    let target = target.parse().unwrap();
+    Input::Throttle(ThrottleOrder { target, order, stored_at: None, age_ms: 0, keep_ms: 0 })
 }
 
 fn state(stage: &Stage) -> (u16, Reason) {
@@ -89,15 +91,72 @@ fn a_throttle_for_a_label_concerns_the_nodes_that_carry_it() {
 }
 
 #[test]
-fn a_throttle_out_of_range_is_refused_and_one_from_the_future_counts_from_now() {
+fn a_throttle_out_of_range_is_refused() {
     let (mut stage, _) = Stage::mining(PoolConfig::default());
     let seen = stage.give(throttle(&stage, "farm", 101, 60));
     assert!(matches!(seen.refusals()[..], [Refusal::Throttle { .. }]));
-    let Input::Throttle(mut order) = throttle(&stage, "farm", 0, 60) else { return };
-    order.given_at = TimestampMs(order.given_at.0 + 86_400_000);
-    stage.give(Input::Throttle(order));
+    stage.give(throttle(&stage, "farm", 0, 60));
     stage.live(60_000);
     assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn an_order_lives_as_long_as_was_said_whatever_is_done_to_the_wall_clock() {
+    for step_ms in [-3_600_000_i64, 3_600_000] {
+        let (mut stage, _) = Stage::mining(PoolConfig::default());
+        stage.give(throttle(&stage, "farm", 0, 600));
+        let at = |ms: u64| Now {
+            monotonic: MonotonicMs(stage.now + ms),
+            wall: TimestampMs((stage.moment().wall.0 + ms).wrapping_add_signed(step_ms)),
+        };
+        let (early, later, late) = (at(10_000), at(20_000), at(621_000));
+        stage.core.handle(Input::Tick, early);
+        assert_eq!(state(&stage).1, Reason::Throttle, "after ten seconds, step {step_ms}");
+        stage.core.handle(throttle(&stage, "farm", 25, 600), later);
+        assert_eq!(state(&stage), (1, Reason::Throttle), "a newer order, step {step_ms}");
+        stage.core.handle(Input::Tick, late);
+        assert_ne!(state(&stage).1, Reason::Throttle, "after 601 seconds, step {step_ms}");
+    }
+}
+
+#[test]
+fn an_order_that_is_read_counts_from_when_it_was_given_by_the_clock_of_the_bus() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    let Input::Throttle(order) = throttle(&stage, "farm", 0, 600) else { return };
+    let read = ThrottleOrder { stored_at: Some(TimestampMs(5)), age_ms: 590_000, ..order };
+    stage.give(Input::Throttle(read));
+    assert_eq!(state(&stage).1, Reason::Throttle);
+    stage.live(9_999);
+    assert_eq!(state(&stage).1, Reason::Throttle);
+    stage.live(1);
+    assert_ne!(state(&stage).1, Reason::Throttle);
+}
+
+#[test]
+fn what_is_read_neither_brings_back_what_was_lifted_nor_undoes_what_was_heard_since() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.now += 60_000;
+    let read = |cap, ttl, age_ms| {
+        let Input::Throttle(order) = throttle(&stage, "farm", cap, ttl) else { panic!("an order") };
+        Input::Throttle(ThrottleOrder { age_ms, stored_at: Some(TimestampMs(1_000_000 - age_ms)), ..order })
+    };
+    let (old_stop, lifting) = (read(0, 3_600, 50_000), read(100, 1, 40_000));
+    stage.give(lifting);
+    stage.give(old_stop.clone());
+    assert_ne!(state(&stage).1, Reason::Throttle);
+    stage.give(throttle(&stage, "farm", 25, 60));
+    stage.live(5_000);
+    stage.give(old_stop);
+    assert_eq!(state(&stage), (1, Reason::Throttle));
+}
+
+#[test]
+fn another_label_has_everything_read_again() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.live(2_000);
+    let labels = [("rack".to_owned(), "b2".to_owned())].into();
+    let seen = stage.give(Input::NodeConfig(node(2, NodeConfig { labels, ..NodeConfig::default() })));
+    assert_eq!(seen.count(|e| matches!(e, Effect::ReadConfiguration(_))), 1);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use super::{READ_INTERVAL_MS, READ_RETRY, READS_PER_LEASE, WorkerCore, components::Components};
 use crate::{
-    input::{Authority, Input, Snapshot, ThrottleOrder},
+    input::{Authority, Input, Snapshot, Stored, ThrottleOrder},
     moment::{MonotonicMs, Now},
     notice::{Notice, Refusal},
     outbox::DropReason,
 };
 use bus_schemas::{
+    config::NodeConfig,
     job::Job,
     member::{JoinReply, Member},
 };
@@ -75,6 +76,17 @@ impl WorkerCore {
         self.note(Some(Notice::ReadFailed { reason, retry_ms }));
     }
 
+    /// A push of the node's configuration. With another label other orders concern the worker, which it may never have heard.
+    pub(super) fn on_node(&mut self, stored: Stored<NodeConfig>, now: MonotonicMs) {
+        let labels = |this: &Self| this.configuration.node().map(|node| node.labels.clone());
+        let before = labels(self);
+        let notice = self.configuration.on_node(stored);
+        self.note(notice);
+        if labels(self) != before {
+            self.next_read = now;
+        }
+    }
+
     /// Something that limits the search besides configuration and role.
     pub(super) fn on_limit(&mut self, input: Input, now: Now) {
         let worker = self.membership.who().worker.clone();
@@ -96,7 +108,7 @@ impl WorkerCore {
 
     fn on_throttle(&mut self, order: ThrottleOrder, now: Now) {
         let target = order.target.to_string();
-        if let Err(reason) = self.limits.on_throttle(order, now.wall) {
+        if let Err(reason) = self.limits.on_throttle(order, now.monotonic) {
             self.refuse(Refusal::Throttle { target, reason });
         }
     }

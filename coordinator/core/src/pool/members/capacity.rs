@@ -106,7 +106,7 @@ fn expected(entry: &Entry, local: &LocalState, verdicts: &mut Verdicts, terms: T
         node,
         role: Some((Role::Active, Standing::Present)),
         schedule: verdicts.of(terms.config, node, worker, now.wall),
-        throttle: terms.world.lowest(terms.pool, worker, now.wall),
+        throttle: terms.world.lowest(terms.pool, worker, now.mono),
         local,
         lease_expired: false,
     };

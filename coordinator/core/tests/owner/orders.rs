@@ -1,0 +1,53 @@
+//! Throttle orders over restarts of coordinators, and what is kept of them.
+
+use crate::model::Farm;
+use bus_schemas::throttle::ThrottleTarget;
+
+fn live(farm: &Farm) -> Vec<(String, u8)> {
+    let (throttles, now) = (farm.core.throttles(farm.now()), farm.now().wall);
+    throttles.live(now).map(|l| (l.order.source.clone(), l.order.cap_percent)).collect()
+}
+
+#[test]
+fn an_order_is_kept_for_whoever_starts_and_a_coordinator_that_starts_knows_it_although_the_stream_lost_it() {
+    let mut farm = Farm::new("{}");
+    farm.order("farm", 0, 3_600, "ops");
+    farm.order("farm", 80, 1_800, "backup");
+    assert_eq!(live(&farm), [("backup".to_owned(), 80), ("ops".to_owned(), 0)]);
+    assert_eq!(farm.kept.orders[&ThrottleTarget::Farm].orders.len(), 2);
+    farm.pass(600_000);
+    farm.crash();
+    assert_eq!(live(&farm), [("backup".to_owned(), 80), ("ops".to_owned(), 0)]);
+    farm.pass(1_200_000);
+    assert_eq!(live(&farm), [("ops".to_owned(), 0)]);
+    farm.pass(1_800_001);
+    assert_eq!(live(&farm), []);
+    assert!(farm.kept.orders[&ThrottleTarget::Farm].orders.is_empty());
+}
+
+#[test]
+fn a_lifting_holds_over_a_restart_although_it_lived_for_a_second() {
+    let mut farm = Farm::new("{}");
+    farm.order("farm", 0, 3_600, "ops");
+    farm.order("farm", 100, 1, "ops");
+    farm.pass(60_000);
+    farm.crash();
+    // The stream still holds the stop: it is read from the beginning.
+    farm.order_stored("farm", 0, 3_600, "ops", 1, 60_000);
+    assert_eq!(live(&farm), []);
+}
+
+#[test]
+fn a_step_of_the_wall_clock_neither_ends_nor_prolongs_an_order() {
+    for step in [-3_600_000, 3_600_000] {
+        let mut farm = Farm::new("{}");
+        farm.order("farm", 0, 600, "ops");
+        farm.coordinator_ahead_ms = step;
+        farm.pass(599_000);
+        assert_eq!(live(&farm).len(), 1, "step {step}");
+        farm.order("farm", 50, 600, "ops");
+        assert_eq!(live(&farm), [("ops".to_owned(), 50)], "step {step}");
+        farm.pass(600_000);
+        assert_eq!(live(&farm), [], "step {step}");
+    }
+}
