@@ -10,6 +10,7 @@ use crate::{
     id::{CoordinatorId, JobId, PoolId, WorkerId},
     job::Job,
     member::{Role, Standing},
+    schedule::WindowOccurrences,
     set_point::{SetPoint, Step},
     throttle::{LiveThrottle, Throttle},
     units::{HashRate, TimestampMs, Work},
@@ -333,6 +334,16 @@ pub struct Revision {
     pub revision: u64,
 }
 
+/// A pool's or a node's configuration was put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PutReply {
+    /// The new revision.
+    pub revision: u64,
+    /// When each window of its schedules comes next, so that whoever put it sees what it means.
+    #[serde(default)]
+    pub windows: Vec<WindowOccurrences>,
+}
+
 /// A pool as it is configured and as it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolView {
@@ -458,6 +469,7 @@ json_messages!(
     NodeRequest,
     NodePut,
     Revision,
+    PutReply,
     PoolView,
     PoolList,
     NodeView,
