@@ -37,7 +37,7 @@ impl WorkerCore {
     pub(super) fn resolve_set_point(&mut self, now: Now) {
         let (pool, node) = (self.configuration.pool(), self.configuration.node());
         self.limits.expire(now.wall);
-        self.limits.look(pool, node, self.configuration.revisions(), now);
+        self.limits.calendar.look(pool, node, self.configuration.revisions(), now, &mut self.effects);
         let who = self.membership.who();
         let lease_expired = self.configuration.lease_expired(now.monotonic);
         let set_point = set_point::resolve(SetPointInput {
@@ -45,7 +45,7 @@ impl WorkerCore {
             pool,
             node,
             role: self.membership.member().map(|m| (m.role, m.standing)),
-            schedule: self.limits.looked(),
+            schedule: self.limits.calendar.verdict(),
             throttle: self.limits.throttle(&who.pool, &who.worker, node, now.wall),
             local: &self.limits.local,
             lease_expired,
