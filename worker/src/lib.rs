@@ -31,6 +31,7 @@ pub mod lookout;
 pub mod metrics;
 pub mod monitor;
 pub mod pace;
+pub mod placement;
 pub mod report;
 pub mod search;
 pub mod shell;

@@ -230,7 +230,7 @@ impl Shell {
             .with_components(components.loader());
         let mut tasks = JoinSet::new();
         tasks.spawn(contexts::keep_tidy(Arc::clone(&contexts)));
-        surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
+        surroundings.watch(&search, veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
             core,
