@@ -11,6 +11,7 @@ use crate::{
     job::Job,
     member::{Role, Standing},
     policy::FarmConfig,
+    schedule::WindowOccurrences,
     set_point::{SetPoint, Step},
     throttle::{LiveThrottle, Throttle},
     units::{HashRate, TimestampMs, Work},
@@ -343,6 +344,16 @@ pub struct RefusedEdit {
     pub reason: String,
 }
 
+/// A pool's or a node's configuration was put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PutReply {
+    /// The new revision.
+    pub revision: u64,
+    /// When each window of its schedules comes next, so that whoever put it sees what it means.
+    #[serde(default)]
+    pub windows: Vec<WindowOccurrences>,
+}
+
 /// A pool as it is configured and as it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolView {
@@ -489,6 +500,7 @@ json_messages!(
     NodeRequest,
     NodePut,
     Revision,
+    PutReply,
     PoolView,
     PoolList,
     NodeView,

@@ -7,7 +7,7 @@ use crate::{
     command::{
         CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, FarmView, JobView,
         Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, PoolList, PoolPut, PoolRequest,
-        PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan,
+        PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, PutReply,
         RefusedEdit, Revision, ThrottleList, ThrottlePut,
     },
     config::{InForce, NodeConfig, PoolConfig},
@@ -19,7 +19,7 @@ use crate::{
     ledger::{Credit, LedgerRecord, RefusedShares},
     member::{Capability, DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
     policy::{FarmConfig, Priority},
-    schedule::{Schedule, Weekly, Window},
+    schedule::{Occurrence, Schedule, Weekly, Window, WindowOccurrences},
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint, Step},
     share::{CryptoNoteFinding, Finding, HeaderFinding, Share, ShareRefusal},
     throttle::{KeptOrder, KeptOrders, LiveThrottle, Throttle, ThrottleTarget},
@@ -335,6 +335,15 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     v.visit(NodeRequest { node: node.clone() });
     v.visit(NodePut { node, config: serde_json::json!({ "enabled": false }), revision: None });
     v.visit(Revision { revision: 5 });
+    let occurrence = Occurrence {
+        from: "2026-12-05T22:00:00+01:00".to_owned(),
+        until: "2026-12-06T06:00:00+01:00".to_owned(),
+        from_utc: "2026-12-05T21:00:00.000Z".to_owned(),
+        until_utc: "2026-12-06T05:00:00.000Z".to_owned(),
+    };
+    let (schedule, window) = ("pool".to_owned(), "closing".to_owned());
+    let windows = vec![WindowOccurrences { schedule, window, next: vec![occurrence] }];
+    v.visit(PutReply { revision: 5, windows });
     v.visit(pool_view()?);
     v.visit(PoolList { pools: vec![pool_view()?] });
     v.visit(node_view()?);

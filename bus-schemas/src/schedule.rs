@@ -1,19 +1,28 @@
 //! When a pool or a node may search: a weekly grid of hours, and windows that win over it.
 //!
-//! Times are civil times of one IANA time zone. Where daylight saving skips a time, the window begins or ends as much
-//! later as the clock jumps; where a time comes twice, the first one counts (RFC 5545 §3.3.5). So a window from 22:00 to
-//! 06:00 is from 22:00 to 06:00 in every night, however long that night is. The time zone rules are compiled in, so that
+//! Times are civil times of one IANA time zone, and nothing depends on the zone of the host. A window from 22:00 to 06:00 is
+//! from 22:00 to 06:00 in every night, however long that night is. Two rules for the two nights of daylight saving (RFC 5545
+//! §3.3.5, and one more):
+//!
+//! - Where the clock skips the time at which a window begins, the whole window comes as much later as the clock jumps: from
+//!   02:30 to 03:15 becomes from 03:30 to 04:15, and it is as long as ever. Where it skips the end only, the end comes later.
+//! - Where a time comes twice, the first one counts, for the begin and for the end.
+//!
+//! An hour of the weekly grid that the clock skips does not come that day. The time zone rules are compiled in, so that
 //! every part of a farm of one version agrees, and a host needs no zone files.
 
 use jiff::{civil::DateTime, tz::TimeZone};
-use rrule::{Frequency, RRule, Tz, Unvalidated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 mod evaluate;
+mod recurrence;
+mod upcoming;
 
-pub use evaluate::Verdict;
+pub use evaluate::{Agenda, MAX_AGENDA_HOURS, Verdict};
+use recurrence::{MAX_COUNT_STEPS, MAX_SEARCH_STEPS, Rule, Series};
+pub use upcoming::{Occurrence, WindowOccurrences};
 
 /// Most windows of one schedule.
 pub const MAX_WINDOWS: usize = 64;
@@ -91,8 +100,8 @@ pub struct Window {
     pub start: String,
     /// Civil time at which it ends the first time.
     pub end: String,
-    /// How it comes again: an RFC 5545 recurrence rule, `FREQ=WEEKLY;BYDAY=SA,SU` for instance, daily or rarer. `UNTIL`
-    /// is a civil time too, whatever its suffix.
+    /// How it comes again: an RFC 5545 recurrence rule, `FREQ=WEEKLY;BYDAY=SA,SU` for instance, daily or rarer. `start` is
+    /// one of its days. `UNTIL` is a civil time too, with or without the suffix `Z`, or a date, which counts to its end.
     pub repeat: Option<String>,
     /// Most search threads in it; all when absent.
     pub threads: Option<u16>,
@@ -137,7 +146,13 @@ pub enum InvalidSchedule {
 struct Read {
     start: DateTime,
     end: DateTime,
-    rule: Option<RRule<Unvalidated>>,
+    series: Option<Series>,
+}
+
+/// A civil time. What names an offset or a zone is none: it would be read as if it did not.
+fn civil(text: &str) -> Option<DateTime> {
+    let plain = |(at, b): (usize, u8)| b.is_ascii_digit() || b":. Tt".contains(&b) || (b == b'-' && at < 8);
+    text.bytes().enumerate().all(plain).then(|| DateTime::from_str(text).ok())?
 }
 
 impl Window {
@@ -147,7 +162,7 @@ impl Window {
 
     fn read(&self) -> Result<Read, InvalidSchedule> {
         let civil = |field: &str, text: &str| {
-            DateTime::from_str(text).map_err(|_| {
+            civil(text).ok_or_else(|| {
                 self.invalid(format!("{field} {text:?} is no civil time such as 2026-12-24T18:00"))
             })
         };
@@ -159,28 +174,15 @@ impl Window {
             return Err(self.invalid(format!("it is longer than {MAX_WINDOW_DAYS} days")));
         }
         let rule = self.repeat.as_deref().map(|text| self.read_rule(text)).transpose()?;
-        Ok(Read { start, end, rule })
+        Ok(Read { start, end, series: rule.map(|rule| rule.from(start)) })
     }
 
-    fn read_rule(&self, text: &str) -> Result<RRule<Unvalidated>, InvalidSchedule> {
+    fn read_rule(&self, text: &str) -> Result<Rule, InvalidSchedule> {
         if text.len() > MAX_NAME_LEN {
             return Err(self.invalid(format!("repeat has {} bytes, the limit is {MAX_NAME_LEN}", text.len())));
         }
-        let rule = RRule::<Unvalidated>::from_str(text)
-            .map_err(|e| self.invalid(format!("repeat {text:?} is no recurrence rule of RFC 5545: {e}")))?;
-        if !matches!(
-            rule.get_freq(),
-            Frequency::Daily | Frequency::Weekly | Frequency::Monthly | Frequency::Yearly
-        ) {
-            return Err(self.invalid("repeat may be DAILY, WEEKLY, MONTHLY or YEARLY"));
-        }
-        if !rule.get_by_hour().is_empty()
-            || !rule.get_by_minute().is_empty()
-            || !rule.get_by_second().is_empty()
-        {
-            return Err(self.invalid("repeat names hours, minutes or seconds; start says the time of day"));
-        }
-        Ok(rule)
+        text.parse()
+            .map_err(|why| self.invalid(format!("repeat {text:?} is no recurrence rule of RFC 5545: {why}")))
     }
 
     fn check(&self) -> Result<(), InvalidSchedule> {
@@ -194,11 +196,31 @@ impl Window {
             return Err(self.invalid(format!("finish_by_seconds is above {MAX_FINISH_BY_SECONDS}")));
         }
         let read = self.read()?;
-        if let Some(rule) = read.rule {
-            let start =
-                evaluate::floating(read.start).ok_or_else(|| self.invalid("start is out of range"))?;
-            rule.validate(start.with_timezone(&Tz::UTC))
-                .map_err(|e| self.invalid(format!("repeat does not fit start: {e}")))?;
+        read.series.map_or(Ok(()), |series| self.check_series(read.start, &series))
+    }
+
+    /// `start` is to be the first time at which the window begins, as its name says.
+    fn check_series(&self, start: DateTime, series: &Series) -> Result<(), InvalidSchedule> {
+        if series.is_over() {
+            return Err(self.invalid("repeat ends (UNTIL) before start: it never comes"));
+        }
+        let mut days = series.days(start.date(), jiff::civil::Date::MAX, MAX_SEARCH_STEPS);
+        match days.next() {
+            Some(first) if first == start.date() => {}
+            Some(first) => {
+                let (day, first) = (recurrence::day_name(start.date()), recurrence::day_name(first));
+                return Err(self.invalid(format!(
+                    "start is on {day}, which is no day of repeat; the first day that fits is {first}"
+                )));
+            }
+            None => {
+                return Err(self.invalid("repeat names no day within forty years of start: it never comes"));
+            }
+        }
+        if !series.is_counted() {
+            return Err(self.invalid(format!(
+                "COUNT in repeat ends more than {MAX_COUNT_STEPS} days after start; say UNTIL instead"
+            )));
         }
         Ok(())
     }

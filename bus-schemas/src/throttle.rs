@@ -256,7 +256,8 @@ impl Throttles {
 
     /// Forgets what has ended, and gives the targets of what it forgot.
     pub fn expire(&mut self, now: TimestampMs) -> Vec<ThrottleTarget> {
-        let mut ended: Vec<_> = self.kept.extract_if(.., |_, e| e.keep_until <= now).map(|((t, _), _)| t).collect();
+        let mut ended: Vec<_> =
+            self.kept.extract_if(.., |_, e| e.keep_until <= now).map(|((t, _), _)| t).collect();
         ended.dedup();
         ended
     }
@@ -419,7 +420,9 @@ mod tests {
         assert_eq!(throttles.live(TimestampMs(0)).count(), MAX_SOURCES);
         assert_eq!(lowest(&throttles, 0), Some(0));
         for n in 0..MAX_LIVE {
-            throttles.take(arrived(&format!("worker.w{}", n % 64), order(50, 60, &n.to_string()), 0)).unwrap();
+            throttles
+                .take(arrived(&format!("worker.w{}", n % 64), order(50, 60, &n.to_string()), 0))
+                .unwrap();
         }
         assert_eq!(throttles.live(TimestampMs(0)).count(), MAX_LIVE);
         assert_eq!(lowest(&throttles, 0), Some(0));
@@ -443,11 +446,14 @@ mod tests {
     fn what_is_kept_recovers_the_same_on_another_clock() {
         let (mut throttles, farm) = (Throttles::default(), ThrottleTarget::Farm);
         let stored = |at| Some(TimestampMs(1_700_000_000_000 + at));
-        for (cap, ttl, source, at) in [(0, 600, "ops", 1_000), (80, 60, "lb", 2_000), (100, 1, "ops", 3_000)] {
-            let order = ArrivedOrder { stored_at: stored(at), ..arrived("farm", order(cap, ttl, source), at) };
+        for (cap, ttl, source, at) in [(0, 600, "ops", 1_000), (80, 60, "lb", 2_000), (100, 1, "ops", 3_000)]
+        {
+            let order =
+                ArrivedOrder { stored_at: stored(at), ..arrived("farm", order(cap, ttl, source), at) };
             throttles.take(order).unwrap();
         }
-        let (mut recovered, here, there) = (Throttles::default(), TimestampMs(900_000_000), stored(5_000).unwrap());
+        let (mut recovered, here, there) =
+            (Throttles::default(), TimestampMs(900_000_000), stored(5_000).unwrap());
         for kept in throttles.kept(&farm) {
             recovered.take(kept.arrive(&farm, here, there)).unwrap();
         }

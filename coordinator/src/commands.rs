@@ -3,13 +3,14 @@
 mod duty;
 mod foresee;
 mod throttle;
+mod upcoming;
 
 use crate::metrics::Metrics;
 use bus_schemas::{
     Message, PoolId,
     command::{
         CommandError, ErrorCode, FarmStatus, JobView, Membership, NodeList, NodePut, NodeRequest, NodeView,
-        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, Revision,
+        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, PutReply, Revision,
     },
     config::{Checked, ConfigKey, InvalidConfig, NodeConfig, PoolConfig, parse_strict},
     job::Job,
@@ -239,14 +240,16 @@ impl Commands {
         job.map(|entry| JobView { job: entry.message }).ok_or_else(none)
     }
 
-    async fn pool_put(&self, call: &Call) -> Result<Revision, CommandError> {
+    async fn pool_put(&self, call: &Call) -> Result<PutReply, CommandError> {
         let PoolPut { pool, config, revision } = call.decode()?;
-        self.put::<PoolConfig>(&ConfigKey::Pool(pool), &config, revision).await
+        let Revision { revision } = self.put::<PoolConfig>(&ConfigKey::Pool(pool), &config, revision).await?;
+        Ok(PutReply { revision, windows: upcoming::of_pool(config).await })
     }
 
-    async fn node_put(&self, call: &Call) -> Result<Revision, CommandError> {
+    async fn node_put(&self, call: &Call) -> Result<PutReply, CommandError> {
         let NodePut { node, config, revision } = call.decode()?;
-        self.put::<NodeConfig>(&ConfigKey::Node(node), &config, revision).await
+        let Revision { revision } = self.put::<NodeConfig>(&ConfigKey::Node(node), &config, revision).await?;
+        Ok(PutReply { revision, windows: upcoming::of_node(config).await })
     }
 
     async fn put<C: Checked>(

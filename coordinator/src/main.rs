@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use coordinator::{HostConfig, run};
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -26,8 +26,12 @@ struct Arguments {
 
 fn start_log(json: bool) {
     let filter = EnvFilter::try_from_env("DCMF_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { log.json().init() } else { log.with_ansi(false).init() }
+    // Who reads the log may have gone: then it is not written, and nothing else changes.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
+    if json { log.json().init() } else { log.with_ansi(std::io::stderr().is_terminal()).init() }
 }
 
 /// Answers the first SIGTERM or SIGINT with an orderly end and the second by exiting at once.

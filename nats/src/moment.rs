@@ -45,7 +45,9 @@ impl Bus {
         let answer = request.await.map_err(|e| failed(e.to_string()))?;
         let info: Info = serde_json::from_slice(&answer.payload).map_err(|e| failed(e.to_string()))?;
         match info {
-            Info { error: Some(error), .. } if error.code == 404 => Err(ReadError::NoStream(stream.to_owned())),
+            Info { error: Some(error), .. } if error.code == 404 => {
+                Err(ReadError::NoStream(stream.to_owned()))
+            }
             Info { error: Some(error), .. } => Err(failed(error.description)),
             Info { created: Some(created), state: Some(state), ts: Some(ts), .. } => {
                 let now = TimestampMs::from_rfc3339(&ts);

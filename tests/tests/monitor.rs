@@ -192,7 +192,8 @@ async fn what_an_alert_orders_outlives_the_monitor_and_another_one_lifts_it() {
     let mut orders = bus.subscribe::<Throttle>(filter::throttles()).await.unwrap();
     let folder = RunFolder::temporary().unwrap();
     let client = reqwest::Client::new();
-    let post = async |webhook: &str, body: String| client.post(webhook).body(body).send().await.unwrap().status();
+    let post =
+        async |webhook: &str, body: String| client.post(webhook).body(body).send().await.unwrap().status();
 
     let (mut first, webhook) = monitor(&server, &folder, &[]).await;
     let alert = &FIRING[FIRING.find("\"alerts\":[").unwrap() + 10..];

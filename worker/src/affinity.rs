@@ -5,11 +5,10 @@ use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+use std::num::NonZero;
 
 /// From so many processors on, some are left free of search threads.
 pub const BUFFER_FROM: usize = 8;
-/// Most processors that a list of the kernel may name.
-const MAX_PROCESSORS: usize = 1 << 16;
 
 /// The processors for `threads` search threads, one each, spread evenly over those that are `allowed`. On a host with
 /// at least [`BUFFER_FROM`] of them `buffer` stay free: the first, where interrupts and new programs tend to land. There
@@ -19,6 +18,12 @@ pub fn choose(allowed: &[usize], threads: usize, buffer: usize) -> Vec<usize> {
     let usable = allowed.get(free..).unwrap_or_default();
     let count = threads.min(usable.len());
     (0..count).filter_map(|n| usable.get(n * usable.len() / count)).copied().collect()
+}
+
+/// How many processors this process may use at a time: its affinity and the quota of its control group.
+pub fn usable() -> u16 {
+    let usable = std::thread::available_parallelism().map_or(1, NonZero::get);
+    u16::try_from(usable).unwrap_or(u16::MAX)
 }
 
 /// The processors that this process may use, ascending.
@@ -39,20 +44,6 @@ pub fn unpin(tid: i32, processors: &[usize]) -> Result<(), Errno> {
     let mut set = CpuSet::new();
     processors.iter().try_for_each(|cpu| set.set(*cpu))?;
     sched_setaffinity(Pid::from_raw(tid), &set)
-}
-
-/// A list as the kernel writes it, for instance `0-3,8`.
-pub fn parse_list(text: &str) -> Option<Vec<usize>> {
-    let mut list = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        if first > last || last >= MAX_PROCESSORS || list.len() > MAX_PROCESSORS {
-            return None;
-        }
-        list.extend(first..=last);
-    }
-    Some(list)
 }
 
 #[cfg(test)]
@@ -93,14 +84,5 @@ mod tests {
         .unwrap();
         assert_eq!(allowed(), Ok(before), "no other thread is touched");
         assert!(pin(0, usize::MAX).is_err());
-    }
-
-    #[test]
-    fn lists_of_the_kernel_are_read_and_anything_else_is_refused() {
-        assert_eq!(parse_list("0-3,8"), Some(vec![0, 1, 2, 3, 8]));
-        assert_eq!(parse_list("5"), Some(vec![5]));
-        for text in ["", "a", "3-1", "0-", "0-99999999999", "1,,2", "-1"] {
-            assert_eq!(parse_list(text), None, "{text}");
-        }
     }
 }

@@ -14,7 +14,8 @@ use bus_schemas::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use nats_adapter::{
-    Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, StreamMoment, Undecodable, streams,
+    Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, StreamMoment, Undecodable,
+    streams,
 };
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::mpsc;
@@ -154,9 +155,7 @@ async fn throttles(
         while let Some(order) = orders.next().await {
             let input = match order {
                 Ok(incoming) => match incoming.subject {
-                    Subject::Throttle(target) => {
-                        Input::Throttle(heard(target, incoming.message))
-                    }
+                    Subject::Throttle(target) => Input::Throttle(heard(target, incoming.message)),
                     _ => continue,
                 },
                 Err(error) => undecodable(error),

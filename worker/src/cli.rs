@@ -58,7 +58,7 @@ pub enum CliError {
     /// The program itself.
     #[error(transparent)]
     Program(#[from] certificates::ProgramUnreadable),
-    /// Nobody reads the answer.
+    /// The answer has no place, on a full disk for instance.
     #[error("the answer cannot be written: {0}")]
     Output(#[from] io::Error),
 }
@@ -160,6 +160,9 @@ fn told(denial: &Denial) -> String {
 
 fn say(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Who asked has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

@@ -2,14 +2,13 @@
 
 mod file;
 
-use crate::{certificates, group, veto};
+use crate::{affinity, certificates, group, veto};
 use bus_schemas::{PoolId, WorkerId, id::InvalidId};
 use certification::TrustRoots;
 use clap::Parser;
 use file::HostFile;
 use std::{
     net::SocketAddr,
-    num::NonZero,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -64,6 +63,8 @@ pub struct Config {
     pub servers: Vec<String>,
     /// Most search threads.
     pub max_threads: u16,
+    /// `max_threads` was not chosen: it follows the processors that the process may use.
+    pub follow_processors: bool,
     /// Where to serve metrics and health.
     pub http: Option<SocketAddr>,
     /// File with the NATS user's JWT and seed.
@@ -115,6 +116,7 @@ impl Config {
             pool,
             servers: vec![DEFAULT_SERVER.to_owned()],
             max_threads: processors(),
+            follow_processors: true,
             http: None,
             credentials: None,
             veto_file: veto_file(None),
@@ -198,7 +200,8 @@ impl Config {
         };
         let file = HostFile { ungentle_percent: flags.ungentle_percent.or(file.ungentle_percent), ..file };
         file.check()?;
-        let max_threads = flags.max_threads.or(file.max_threads).unwrap_or_else(processors);
+        let chosen = flags.max_threads.or(file.max_threads);
+        let max_threads = chosen.unwrap_or_else(processors);
         if max_threads > MAX_THREADS {
             return Err(ConfigError::Threads(max_threads));
         }
@@ -210,6 +213,7 @@ impl Config {
         Ok(Self {
             servers: if servers.is_empty() { base.servers } else { servers },
             max_threads,
+            follow_processors: chosen.is_none(),
             http: flags.http.or(file.http),
             credentials: flags.credentials.or(file.credentials),
             veto_file: file.veto_file.unwrap_or_else(|| veto_file(flags.config.as_deref())),
@@ -269,9 +273,9 @@ fn id<T>(
     new(value.clone()).map_err(|source| ConfigError::Id { field, value, source })
 }
 
-fn processors() -> u16 {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    u16::try_from(processors).unwrap_or(MAX_THREADS).min(MAX_THREADS)
+/// Search threads of a worker whose administrator names no number: one for each processor that it may use.
+pub(crate) fn processors() -> u16 {
+    affinity::usable().min(MAX_THREADS)
 }
 
 #[cfg(test)]
@@ -307,7 +311,7 @@ mod tests {
     fn what_has_a_default_need_not_be_given() {
         let config = Config::load(flags(&["--worker", "w", "--pool", "p"])).unwrap();
         assert_eq!((config.servers, config.http), (vec![DEFAULT_SERVER.to_owned()], None));
-        assert_eq!(config.max_threads, processors());
+        assert_eq!((config.max_threads, config.follow_processors), (processors(), true));
     }
 
     #[test]
@@ -360,6 +364,7 @@ mod tests {
         let wanted = Config {
             servers: vec![DEFAULT_SERVER.to_owned()],
             max_threads: 4,
+            follow_processors: false,
             http: None,
             credentials: None,
             veto_file: "/run/veto".into(),

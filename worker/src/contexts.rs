@@ -6,17 +6,19 @@ use algorithm_api::{
     context::{Context, ContextError, Mode, Pages, Progress, Report, Seeded},
 };
 use bus_schemas::Hash32;
-use nix::unistd::{SysconfVar, sysconf};
+use room::Room;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-/// Memory that is left to the host's other programs when a context is begun in the fast mode: so many bytes and a sixteenth
-/// of what there is.
-const LEFT_FREE: u64 = 512 << 20;
+mod room;
+
+/// How often it is looked whether something is to be given back, or memory that was short is there now.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// So many looks in a row must find memory for the fast mode before a light context is given up for it.
+const LOOKS_FOR_FAST: u8 = 4;
 /// A context that no thread has asked for so long is given back.
 pub const KEPT_UNUSED: Duration = Duration::from_secs(15 * 60);
 /// Steps of about a millisecond that a thread spends on the next context before each of its units.
@@ -35,6 +37,10 @@ struct Held {
     next: Option<Kept>,
     /// The next seed for which there is no memory.
     refused: Option<Vec<u8>>,
+    /// The current context is of a mode that the host's memory does not fit any more: it is begun anew when it is asked for.
+    outgrown: bool,
+    /// Looks in a row that found memory for the fast mode.
+    room_seen: u8,
 }
 
 impl Held {
@@ -96,6 +102,9 @@ impl Contexts {
     ) -> Result<Arc<dyn Context>, ContextError> {
         let mut held = self.held();
         let is_wanted = |kept: &Kept| kept.is(algorithm, &seed.0);
+        if std::mem::take(&mut held.outgrown) {
+            held.give_back();
+        }
         // Gives memory back before more is taken.
         let kept = match held.current.take().filter(is_wanted) {
             Some(kept) => kept,
@@ -104,7 +113,7 @@ impl Contexts {
                 None => self.begin(algorithm, seeded, &seed.0)?,
             },
         };
-        let Held { current, next: ahead, refused } = &mut *held;
+        let Held { current, next: ahead, refused, .. } = &mut *held;
         let current = current.insert(kept);
         current.used = Instant::now();
         if let Some(next) = next.filter(|next| *next != seed)
@@ -166,6 +175,38 @@ impl Contexts {
         is_due
     }
 
+    /// Looks whether the memory still suits the current context: limits are set while a worker runs, and other programs come
+    /// and go. Returns the mode that it changes to when it is asked for next.
+    pub fn reconsider(&self) -> Option<Mode> {
+        self.reconsider_with(Room::now(self.limit))
+    }
+
+    fn reconsider_with(&self, room: Room) -> Option<Mode> {
+        let mut held = self.held();
+        let kept = held.current.as_ref()?;
+        let (mode, seeded) = (kept.context.mode(), kept.algorithm.seeded()?);
+        if held.outgrown || kept.context.progress() != Progress::Ready {
+            return None;
+        }
+        let wanted = match mode {
+            // Nothing is left at all: the kernel reclaims at every step, or ends us.
+            Mode::Fast if room.group == 0 => Mode::Light,
+            Mode::Light if room.fits(&areas(seeded, Mode::Fast)) => {
+                held.room_seen = held.room_seen.saturating_add(1);
+                if held.room_seen < LOOKS_FOR_FAST {
+                    return None;
+                }
+                Mode::Fast
+            }
+            _ => {
+                held.room_seen = 0;
+                return None;
+            }
+        };
+        (held.outgrown, held.room_seen) = (true, 0);
+        Some(wanted)
+    }
+
     /// Gives everything back: another algorithm is searched now.
     pub fn clear(&self) {
         self.held().give_back();
@@ -177,8 +218,8 @@ impl Contexts {
         seeded: &'static dyn Seeded,
         seed: &[u8],
     ) -> Result<Kept, ContextError> {
-        let room = room(self.limit);
-        let mode = if seeded.memory_bytes(Mode::Fast) <= room { Mode::Fast } else { Mode::Light };
+        let room = Room::now(self.limit);
+        let mode = if room.fits(&areas(seeded, Mode::Fast)) { Mode::Fast } else { Mode::Light };
         let begun = seeded.begin(seed, mode);
         let context = match begun {
             Err(error @ ContextError::Memory { .. }) if mode == Mode::Fast => {
@@ -188,10 +229,11 @@ impl Contexts {
             begun => begun?,
         };
         if context.mode() == Mode::Light {
-            let (wanted_mib, room_mib) = (seeded.memory_bytes(Mode::Fast) >> 20, room >> 20);
+            let Room { ordinary, reserved, own, .. } = room;
             tracing::warn!(
-                wanted_mib,
-                room_mib,
+                wanted_mib = seeded.memory_bytes(Mode::Fast) >> 20,
+                room_mib = ordinary.min(own) >> 20,
+                reserved_huge_mib = reserved >> 20,
                 "not enough memory for the fast mode: the light mode has about a tenth of its rate"
             );
         }
@@ -207,7 +249,7 @@ impl Contexts {
         seed: &[u8],
         mode: Mode,
     ) -> Option<Kept> {
-        if seeded.memory_bytes(mode) > room(self.limit) {
+        if !Room::now(self.limit).fits(&areas(seeded, mode)) {
             tracing::info!("no memory to prepare the next seed ahead; it is prepared when its time has come");
             return None;
         }
@@ -219,18 +261,34 @@ impl Contexts {
     }
 }
 
-/// Looks once a minute whether something can be given back, until it is dropped.
+/// The areas that a context of a mode takes, in the order in which it takes them.
+fn areas(seeded: &dyn Seeded, mode: Mode) -> Vec<u64> {
+    let light = seeded.memory_bytes(Mode::Light);
+    match mode {
+        Mode::Light => vec![light],
+        Mode::Fast => vec![seeded.memory_bytes(Mode::Fast).saturating_sub(light), light],
+    }
+}
+
+/// Looks from time to time whether something can be given back or another mode fits better, until it is dropped.
 pub async fn keep_tidy(contexts: Arc<Contexts>) {
-    let mut minutes = tokio::time::interval(Duration::from_secs(60));
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
-        minutes.tick().await;
+        looks.tick().await;
         let contexts = Arc::clone(&contexts);
         // Gigabytes are not given back in no time.
-        match tokio::task::spawn_blocking(move || contexts.tidy(Instant::now())).await {
-            Ok(true) => tracing::info!(
-                "memory that was prepared for a search is given back: nothing was searched for long"
-            ),
-            Ok(false) => {}
+        let look = move || (contexts.tidy(Instant::now()), contexts.reconsider());
+        match tokio::task::spawn_blocking(look).await {
+            Ok((given_back, mode)) => {
+                if given_back {
+                    tracing::info!(
+                        "memory that was prepared for a search is given back: nothing was searched for long"
+                    );
+                }
+                if let Some(mode) = mode {
+                    tracing::warn!("the memory that may be taken has changed: the {mode} mode is next");
+                }
+            }
             Err(error) => tracing::error!(%error, "memory could not be given back"),
         }
     }
@@ -291,28 +349,6 @@ impl fmt::Display for Prepared {
     }
 }
 
-/// What may be taken of the host's memory without pressing other programs, in bytes.
-fn spare(available: u64, total: u64) -> u64 {
-    available.saturating_sub(LEFT_FREE).saturating_sub(total / 16)
-}
-
-/// Bytes that may be taken: the least of what the host, its control group and our own file leave.
-fn room(limit: Option<u64>) -> u64 {
-    let wanted = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let Ok(system) = System::new_with_specifics(wanted) else { return 0 };
-    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
-    let own = limit.map_or(u64::MAX, |limit| limit.saturating_sub(resident()));
-    spare(system.available_memory(), system.total_memory()).min(group).min(own)
-}
-
-/// Resident memory of this process in bytes; nothing where the system does not tell.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok());
-    pages.saturating_mul(page.unwrap_or(4096))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,19 +361,6 @@ mod tests {
     fn of(contexts: &Contexts, seed: u8, next: Option<u8>) -> Arc<dyn Context> {
         let next = next.map(|next| Hash32([next; 32]));
         contexts.of(&RANDOM_X, &RANDOM_X, &Hash32([seed; 32]), next.as_ref()).unwrap()
-    }
-
-    #[test]
-    fn other_programs_keep_half_a_gibibyte_and_a_sixteenth_of_the_memory() {
-        const GIB: u64 = 1 << 30;
-        assert_eq!(spare(4 * GIB, 16 * GIB), 2 * GIB + GIB / 2);
-        assert_eq!(spare(GIB, 16 * GIB), 0);
-    }
-
-    #[test]
-    fn the_workers_own_limit_leaves_only_what_it_has_not_taken() {
-        assert_eq!(room(Some(0)), 0);
-        assert!(room(Some(1 << 40)) <= room(None).saturating_add(1 << 30));
     }
 
     #[test]
@@ -368,6 +391,26 @@ mod tests {
         assert_eq!(contexts.standing().unwrap().prepared, [1.0, 1.0]);
         assert!(Arc::ptr_eq(&of(&contexts, 2, None), &ahead));
         assert_eq!(seed(), None);
+    }
+
+    #[test]
+    fn a_light_context_gives_way_to_a_fast_one_when_memory_has_been_there_for_a_while() {
+        let contexts = Contexts::new(Some(LIMIT_MIB));
+        let first = of(&contexts, 1, None);
+        let wide = Room { ordinary: 8 << 30, group: 8 << 30, reserved: 0, own: u64::MAX };
+        assert_eq!(contexts.reconsider_with(wide), None, "it is not ready");
+        while first.advance() != Progress::Ready {}
+        let narrow = Room { ordinary: 1 << 30, ..wide };
+        let looks = |room| contexts.reconsider_with(room);
+        for _ in 1..LOOKS_FOR_FAST {
+            assert_eq!(looks(wide), None);
+        }
+        assert_eq!(looks(narrow), None, "it begins to count anew");
+        for _ in 1..LOOKS_FOR_FAST {
+            assert_eq!(looks(wide), None);
+        }
+        assert_eq!((looks(wide), looks(wide)), (Some(Mode::Fast), None));
+        assert!(!Arc::ptr_eq(&of(&contexts, 1, None), &first), "it is begun anew when it is asked for");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | publisher | the core's publications are not answered; the loop ends with the process |
 //! | subscriptions | only with the connection, which ends the loop |
 //! | the catalogue of certificates | only with the connection; if judging panics nothing is permitted any more |
-//! | a read, a join | each answers once; the core's own deadline covers a lost answer |
+//! | a read, a join, an agenda | each answers once; the core's own deadline covers a lost answer |
 //! | HTTP | an error in the log; the worker goes on |
 //! | the load monitor | nothing is searched until it is back (`Unmeasured`) |
 //! | a search thread | the core is told and does not use it again |
@@ -31,6 +31,7 @@ pub mod lookout;
 pub mod metrics;
 pub mod monitor;
 pub mod pace;
+pub mod placement;
 pub mod report;
 pub mod search;
 pub mod shell;

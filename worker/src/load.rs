@@ -12,7 +12,6 @@ use meter::{Meter, Reading};
 use nix::time::ClockId;
 use sources::{Sources, clock_us, thread_us};
 use std::{
-    num::NonZero,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -34,6 +33,8 @@ const BUDGET: u64 = 200;
 const STEPS_PER_LOOK: u64 = 50;
 /// How often the veto file is looked at, microseconds.
 const VETO_INTERVAL_US: u64 = 100_000;
+/// How often the processors are counted, microseconds.
+const PROCESSORS_INTERVAL_US: u64 = 1_000_000;
 /// Stands for "no slowdown is known" in [`Slowdown`].
 const UNKNOWN: u32 = u32::MAX;
 
@@ -143,6 +144,7 @@ struct Monitor {
     cadence: Duration,
     /// The threads of the last reading.
     threads: Vec<i32>,
+    processors_counted_us: u64,
     veto_looked_us: u64,
     veto_told: Option<String>,
     look: u64,
@@ -150,15 +152,17 @@ struct Monitor {
 
 impl Monitor {
     fn new(watched: Watched, reports: mpsc::Sender<Report>, counters: Arc<Counters>) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let sources = Sources::open();
+        let meter = Meter::new(sources.processors().unwrap_or_else(crate::affinity::usable));
         Self {
             watched,
             reports,
             counters,
-            sources: Sources::open(),
-            meter: Meter::new(u16::try_from(online().unwrap_or(processors)).unwrap_or(u16::MAX)),
+            sources,
+            meter,
             cadence: CADENCE,
             threads: Vec::new(),
+            processors_counted_us: 0,
             veto_looked_us: 0,
             veto_told: None,
             look: 0,
@@ -169,6 +173,7 @@ impl Monitor {
     fn step(&mut self) -> bool {
         let Ok(at_us) = clock_us(ClockId::CLOCK_MONOTONIC) else { return true };
         self.look_at_veto(at_us);
+        self.count_processors(at_us);
         let same_threads = self.follow_threads();
         let search_us = self.threads.iter().filter_map(|tid| thread_us(*tid).ok()).sum();
         let reading = Reading {
@@ -196,6 +201,15 @@ impl Monitor {
             self.threads.clone_from(&threads);
         }
         same
+    }
+
+    fn count_processors(&mut self, at_us: u64) {
+        if at_us.saturating_sub(self.processors_counted_us) >= PROCESSORS_INTERVAL_US {
+            self.processors_counted_us = at_us;
+            if let Some(processors) = self.sources.processors() {
+                self.meter.set_processors(processors);
+            }
+        }
     }
 
     fn look_at_veto(&mut self, at_us: u64) {
@@ -228,12 +242,6 @@ impl Monitor {
 /// How often a host is measured on which a measurement takes so many microseconds.
 fn cadence(step_us: u64) -> Duration {
     Duration::from_micros(step_us.saturating_mul(100_000) / BUDGET).clamp(CADENCE, SLOWEST_CADENCE)
-}
-
-/// Processors that are online, whether or not this process may use them.
-fn online() -> Option<usize> {
-    let range = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
-    crate::affinity::parse_list(range.trim()).map(|list| list.len()).filter(|n| *n > 0)
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ const MOST_GAP_US: u64 = 32_000;
 pub struct Lookout {
     begun: Instant,
     loadavg: Option<File>,
-    processors: u64,
+    /// Of the whole host.
+    processors: AtomicU64,
     /// When each thread finished its last turn, microseconds since `begun`; zero while it does not search.
     turns: Vec<AtomicU64>,
     /// One more than the highest place that was taken.
@@ -55,14 +56,22 @@ pub struct Place {
 impl Lookout {
     /// For the threads of this process on this host.
     pub fn of_host() -> Arc<Self> {
-        // All of the host's: the tasks that are counted are the host's too. Without a number nobody is ever seen.
+        let lookout = Self::new(usize::MAX);
+        lookout.count_processors();
+        lookout
+    }
+
+    /// Counts the processors of the host anew: they come and go. All of the host's, since the tasks that are counted are the
+    /// host's too. Without a number nobody is ever seen.
+    pub fn count_processors(&self) {
         let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
-        Self::new(online.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX))
+        let online = online.and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX);
+        self.processors.store(online, Ordering::Relaxed);
     }
 
     fn new(processors: usize) -> Arc<Self> {
         let turns = (0..MAX_THREADS).map(|_| AtomicU64::new(0)).collect();
-        let (processors, places) = (processors as u64, AtomicU64::new(0));
+        let (processors, places) = (AtomicU64::new(processors as u64), AtomicU64::new(0));
         let loadavg = File::open("/proc/loadavg").ok();
         Arc::new(Self { begun: Instant::now(), loadavg, processors, turns, places })
     }
@@ -102,7 +111,8 @@ impl Place {
         }
         let (searching, late) = self.lookout.count(now_us);
         let waits = self.lookout.runnable().is_some_and(|runnable| {
-            somebody_waits(runnable.into(), searching, late, self.lookout.processors)
+            let processors = self.lookout.processors.load(Ordering::Relaxed);
+            somebody_waits(runnable.into(), searching, late, processors)
         });
         if self.suspicion.seen(waits, now_us, searching) {
             self.rests();

@@ -1,7 +1,7 @@
 //! The agent's program: flags, log, signals.
 
 use clap::Parser;
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -90,7 +90,11 @@ fn end_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
 }
 
 fn log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { log.json().init() } else { log.init() }
+    let filter = EnvFilter::try_from_env("DCMF_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Who reads the log may have gone: then it is not written, and nothing else changes.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
+    if json { log.json().init() } else { log.with_ansi(std::io::stderr().is_terminal()).init() }
 }

@@ -8,6 +8,7 @@ pub mod orders;
 pub mod receiver;
 
 use crate::{
+    affinity,
     config::Flags,
     load::{sources::Sources, text::Ticks},
     signal::probe::{Answer, InvalidProbe, Probe},
@@ -25,7 +26,6 @@ use receiver::Request;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    num::NonZero,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -201,7 +201,6 @@ struct Measures {
     sources: Sources,
     ticks: Option<(Instant, Ticks)>,
     demand_cap: Damped,
-    processors: u64,
 }
 
 impl Measures {
@@ -210,7 +209,6 @@ impl Measures {
             let timeout = (*limit * TIMEOUT_LIMITS).max(LEAST_TIMEOUT);
             Probe::new(url, timeout).map(|probe| (probe, *limit))
         };
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Self {
             probe: config.probe.as_ref().map(probe).transpose()?,
             answers: VecDeque::with_capacity(WINDOW_LEN),
@@ -218,7 +216,6 @@ impl Measures {
             sources: Sources::open(),
             ticks: None,
             demand_cap: Damped::default(),
-            processors: u64::try_from(processors).unwrap_or(1),
         })
     }
 
@@ -248,15 +245,24 @@ impl Measures {
     fn demand(&mut self, engage_percent: u8, now_ms: u64) -> Option<(u8, String)> {
         let (now, ticks) = (Instant::now(), self.sources.ticks()?);
         let (before, old) = self.ticks.replace((now, ticks))?;
-        let ms = u64::try_from((now - before).as_millis()).unwrap_or(u64::MAX).max(1);
-        // A tick is 10 ms.
-        let busy_ms = ticks.busy.saturating_sub(old.busy).saturating_mul(10);
-        let permille = busy_ms.saturating_mul(1_000) / ms.saturating_mul(self.processors).max(1);
+        // Of all that are online, not of those that this process may use: the ticks are the whole host's.
+        let processors = self.sources.processors().unwrap_or_else(affinity::usable);
+        let permille = use_permille(ticks.busy.saturating_sub(old.busy), now - before, processors);
         let cap = cap_of_share(permille, u64::from(engage_percent) * 10);
         let cap = self.demand_cap.follow(cap, now_ms);
         let reason = format!("{} % of this host is used, the limit is {engage_percent} %", permille / 10);
         Some((cap, reason))
     }
+}
+
+/// Share of the host that was used, thousandths.
+fn use_permille(busy_ticks: u64, within: Duration, processors: u16) -> u64 {
+    let ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+    // A tick is 10 ms.
+    let busy_ms = busy_ticks.saturating_mul(10);
+    let share = busy_ms.saturating_mul(1_000) / ms.saturating_mul(processors.max(1).into()).max(1);
+    // Ticks are counted late.
+    share.min(1_000)
 }
 
 struct Desk {
@@ -331,5 +337,27 @@ impl Desk {
             tracing::warn!("orders may stand until they end by themselves");
         }
         self.bus.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_use_of_a_host_is_told_of_all_its_processors() {
+        let second = Duration::from_secs(1);
+        for (busy, processors, wanted) in [
+            (0, 2, 0),
+            (100, 2, 500),
+            (200, 2, 1_000),
+            (3_200, 32, 1_000),
+            (100, 1, 1_000),
+            (210, 2, 1_000),
+            (100, 0, 1_000),
+        ] {
+            assert_eq!(use_permille(busy, second, processors), wanted, "{busy} {processors}");
+        }
+        assert_eq!(use_permille(u64::MAX, Duration::ZERO, 1), 1_000);
     }
 }

@@ -142,6 +142,11 @@ impl SearchPool {
         Arc::clone(&self.ids)
     }
 
+    /// What the threads know of each other.
+    pub fn lookout(&self) -> Arc<Lookout> {
+        Arc::clone(&self.lookout)
+    }
+
     /// Hands an order to its thread, which is started if need be.
     pub fn start(&mut self, order: SearchOrder) -> Result<(), StartError> {
         let index = order.thread;

@@ -15,7 +15,7 @@ use crate::{
     veto,
 };
 use algorithm_component::Limits;
-use bus_schemas::{SessionId, WorkerId, id::InvalidId, subject::filter};
+use bus_schemas::{SessionId, WorkerId, id::InvalidId, schedule::Agenda, subject::filter};
 use nats_adapter::{Bus, BusOptions, ConnectError, Link, LinkState};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,7 +29,9 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use worker_core::{Effect, HostLimits, Identity, Input, MonotonicMs, Now, Status, WorkerCore};
+use worker_core::{
+    AgendaQuestion, Effect, HostLimits, Identity, Input, MonotonicMs, Now, Status, WorkerCore,
+};
 
 /// Inputs that wait for the loop; who has more waits.
 const INPUT_LIMIT: usize = 1_024;
@@ -228,7 +230,7 @@ impl Shell {
             .with_components(components.loader());
         let mut tasks = JoinSet::new();
         tasks.spawn(contexts::keep_tidy(Arc::clone(&contexts)));
-        surroundings.watch(search.ids(), veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
+        surroundings.watch(&search, veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
             core,
@@ -390,6 +392,9 @@ impl Shell {
                 let inputs = self.inputs.clone();
                 self.tasks.spawn(components::answer(components, certificates, algorithm, inputs));
             }
+            Effect::MakeAgenda(question) => {
+                self.tasks.spawn(make_agenda(question, self.inputs.clone()));
+            }
             Effect::Notice(notice) => {
                 self.metrics.count(&notice);
                 report::log(&notice);
@@ -428,6 +433,18 @@ impl Shell {
         }
         self.bus.close().await;
     }
+}
+
+/// Finds the times of a schedule where nothing else waits for it.
+async fn make_agenda(question: AgendaQuestion, inputs: mpsc::Sender<Input>) {
+    let number = question.number;
+    let made = tokio::task::spawn_blocking(move || question.answer()).await;
+    let agenda = made.unwrap_or_else(|error| {
+        tracing::error!(%error, "a schedule cannot be evaluated and stops; this is a defect of the program");
+        Agenda::unreadable(error.to_string())
+    });
+    // A loop that has ended needs no answer.
+    let _ = inputs.send(Input::Agenda { number, agenda: Box::new(agenda) }).await;
 }
 
 fn link_input(known: Link, now: Link) -> Result<Option<Input>, RunError> {

@@ -1,11 +1,11 @@
 //! The host around the search: its load monitor, the scheduling group and processors of the search threads, the veto.
 
 use crate::{
-    affinity,
-    config::{Config, ProbeConfig},
+    config::{self, Config, ProbeConfig},
     group::{MemoryLimit, SearchGroup, share::Weight},
     load::{Report, Sampler, Slowdown, Watched},
-    search::{Settle, ThreadIds},
+    placement::Placement,
+    search::{SearchPool, Settle},
     signal::{self, Sink},
     veto,
 };
@@ -26,6 +26,9 @@ pub const BUFFER_PROCESSORS: usize = 1;
 /// Time between two looks at what the search's group gets.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Time between two looks at the processors that there are.
+const PROCESSORS_INTERVAL: Duration = Duration::from_secs(2);
+
 /// The application's latency cannot be followed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot follow the latency of {application}: {reason}; check the connection and the permissions")]
@@ -45,7 +48,9 @@ pub struct Surroundings {
     pub slowdown: Slowdown,
     group: Arc<SearchGroup>,
     sampler: Option<Sampler>,
-    processors: Vec<usize>,
+    placement: Arc<Placement>,
+    /// Search threads as the processors allow them, where the administrator chose no number.
+    follow_processors: Option<u16>,
     _memory: Option<MemoryLimit>,
 }
 
@@ -57,47 +62,41 @@ impl Surroundings {
         if let Some(memory) = &memory {
             tracing::info!(limited = memory.limited, "memory: {}", memory.detail);
         }
-        let allowed = affinity::allowed().unwrap_or_default();
-        let processors = if config.pin {
-            affinity::choose(&allowed, config.max_threads.into(), BUFFER_PROCESSORS)
-        } else {
-            Vec::new()
-        };
+        let placement = Placement::new(config.pin, config.max_threads, BUFFER_PROCESSORS);
         Self {
             hundredths: Arc::default(),
             slowdown: Slowdown::default(),
             group,
             sampler: None,
-            processors,
+            placement: Arc::new(placement),
+            follow_processors: config.follow_processors.then_some(config.max_threads),
             _memory: memory,
         }
     }
 
     /// What each search thread does when it begins: it moves into the group and onto its processor.
     pub fn settle(&self) -> Settle {
-        let (group, processors) = (Arc::clone(&self.group), self.processors.clone());
+        let (group, placement) = (Arc::clone(&self.group), Arc::clone(&self.placement));
         Arc::new(move |index| {
-            if let Err(error) = group.add(nix::unistd::gettid().as_raw()) {
+            let tid = nix::unistd::gettid().as_raw();
+            if let Err(error) = group.add(tid) {
                 tracing::warn!(%error, "a search thread is not in its group");
             }
-            let processor = processors.get(usize::from(index) % processors.len().max(1));
-            if let Some(error) = processor.and_then(|processor| affinity::pin(0, *processor).err()) {
-                tracing::warn!(%error, ?processor, "a search thread is not on its processor");
-            }
+            placement.settle(index, tid);
         })
     }
 
     /// Starts to watch: what is found becomes inputs.
     pub fn watch(
         &mut self,
-        threads: ThreadIds,
+        search: &SearchPool,
         veto_file: PathBuf,
         inputs: &mpsc::Sender<Input>,
         tasks: &mut JoinSet<()>,
     ) -> std::io::Result<()> {
         let (reports, mut told) = mpsc::channel(REPORT_LIMIT);
         let watched = Watched {
-            threads,
+            threads: search.ids(),
             hundredths: Arc::clone(&self.hundredths),
             slowdown: self.slowdown.clone(),
             veto: Some(veto::Watch::new(veto_file)),
@@ -115,6 +114,7 @@ impl Surroundings {
                 }
             }
         });
+        tasks.spawn(self.follow_processors(search, inputs.clone()));
         let (group, sender) = (Arc::clone(&self.group), inputs.clone());
         tasks.spawn(async move {
             let mut checks = tokio::time::interval(CHECK_INTERVAL);
@@ -129,6 +129,38 @@ impl Surroundings {
             }
         });
         Ok(())
+    }
+
+    /// Looks every two seconds whether processors came or went: threads move, and there are as many as processors where the
+    /// administrator chose no number.
+    fn follow_processors(
+        &self,
+        search: &SearchPool,
+        inputs: mpsc::Sender<Input>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (placement, threads, lookout) = (Arc::clone(&self.placement), search.ids(), search.lookout());
+        let mut known = self.follow_processors;
+        async move {
+            let mut looks = tokio::time::interval(PROCESSORS_INTERVAL);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                looks.tick().await;
+                lookout.count_processors();
+                if placement.follow(&threads) {
+                    tracing::info!(
+                        "the processors of this process are others now; search threads have moved"
+                    );
+                }
+                let now = config::processors();
+                if known.is_some_and(|known| known != now) {
+                    known = Some(now);
+                    tracing::info!(threads = now, "search threads follow the processors of this process");
+                    if inputs.send(Input::HostThreads(now)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// Follows the main application's own signal: the probe if one is configured, else what it tells on the bus.

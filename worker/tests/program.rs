@@ -60,3 +60,50 @@ async fn a_worker_that_waits_for_a_server_ends_in_order_on_sigterm_and_sigint() 
         assert_eq!(status.code(), Some(0), "{signal}");
     }
 }
+
+/// A worker that cannot start, with nothing of the environment that changes its log.
+fn refused(environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dcmf-worker"));
+    command.args(["--worker", "a.b", "--pool", "main"]).env_remove("DCMF_LOG").env_remove("NO_COLOR");
+    command
+        .envs(environment.iter().copied())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn dcmf_log_says_how_much_is_logged_and_a_file_gets_no_colours() {
+    for (environment, logs) in [
+        (&[][..], true),
+        (&[("DCMF_LOG", "debug")], true),
+        (&[("DCMF_LOG", "off")], false),
+        (&[("DCMF_LOG", "not=a=filter")], true),
+        (&[("RUST_LOG", "off")], true),
+    ] {
+        let output = timeout(SOON, refused(environment).output()).await.unwrap().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(log.contains("cannot be used"), logs, "{environment:?}: {log}");
+        assert!(!log.contains('\u{1b}'), "{log:?}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn nobody_who_stops_reading_makes_the_program_panic() {
+    let mut child = refused(&[]).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(timeout(SOON, child.wait()).await.unwrap().unwrap().code(), Some(2));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_dcmf-worker"))
+        .args(["--worker", "w1", "--pool", "p", "check"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    drop(check.stdout.take());
+    let output = timeout(SOON, check.wait_with_output()).await.unwrap().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !log.contains("panicked"), "{:?}: {log}", output.status);
+}

@@ -118,19 +118,20 @@ impl fmt::Debug for Cache {
 impl Cache {
     /// Takes the memory; nothing may be done with it before [`Cache::fill`].
     pub(crate) fn reserve(abilities: Abilities) -> Result<EmptyCache, ContextError> {
-        for large in [LARGE_PAGES, 0] {
+        let taken = memory::grant(CACHE_LEN, |large| {
+            let large = if large { LARGE_PAGES } else { 0 };
             // SAFETY: the flags are ones that the processor has.
-            let raw = unsafe { randomx_alloc_cache(abilities.flags | large) };
-            if let Some(raw) = NonNull::new(raw) {
-                let cache = Self { raw, reserved: large != 0 };
-                if large == 0 {
-                    memory::advise_huge(cache.memory(), CACHE_LEN);
-                }
-                return Ok(EmptyCache(cache));
-            }
+            NonNull::new(unsafe { randomx_alloc_cache(abilities.flags | large) })
+        });
+        let Some((raw, reserved)) = taken else {
+            let reason = "the RandomX library got none".to_owned();
+            return Err(ContextError::Memory { what: "cache", bytes: CACHE_LEN as u64, reason });
+        };
+        let cache = Self { raw, reserved };
+        if !reserved {
+            memory::advise_huge(cache.memory(), CACHE_LEN);
         }
-        let reason = "the RandomX library got none".to_owned();
-        Err(ContextError::Memory { what: "cache", bytes: CACHE_LEN as u64, reason })
+        Ok(EmptyCache(cache))
     }
 
     fn memory(&self) -> NonNull<u8> {
@@ -280,16 +281,17 @@ impl Machine {
             Backing::Light(cache) => (0, cache.raw.as_ptr(), null_mut()),
             Backing::Fast(dataset) => (FULL_MEM, null_mut(), (&raw const *dataset.raw).cast_mut()),
         };
-        for large in [LARGE_PAGES, 0] {
+        let taken = memory::grant(SCRATCHPAD_LEN, |large| {
+            let large = if large { LARGE_PAGES } else { 0 };
             // SAFETY: the flags are ones that the processor has; what the pointers point to is filled and outlives
             // the machine, and the library only reads it.
-            let raw = unsafe { randomx_create_vm(abilities.flags | flags | large, cache, dataset) };
-            if let Some(raw) = NonNull::new(raw) {
-                return Ok(Self { raw, backing, reserved: large != 0 });
-            }
-        }
-        let reason = "the RandomX library got none".to_owned();
-        Err(ContextError::Memory { what: "scratchpad", bytes: SCRATCHPAD_LEN as u64, reason })
+            NonNull::new(unsafe { randomx_create_vm(abilities.flags | flags | large, cache, dataset) })
+        });
+        let Some((raw, reserved)) = taken else {
+            let reason = "the RandomX library got none".to_owned();
+            return Err(ContextError::Memory { what: "scratchpad", bytes: SCRATCHPAD_LEN as u64, reason });
+        };
+        Ok(Self { raw, backing, reserved })
     }
 
     /// Whether the scratchpad lies in reserved huge pages.

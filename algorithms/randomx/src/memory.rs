@@ -4,7 +4,8 @@
 
 use algorithm_api::context::{Area, ContextError, Pages};
 use libc::{
-    MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_HUGE_2MB, MAP_HUGETLB, MAP_PRIVATE, PROT_READ, PROT_WRITE,
+    MADV_HUGEPAGE, MADV_POPULATE_WRITE, MAP_ANONYMOUS, MAP_FAILED, MAP_HUGE_2MB, MAP_HUGETLB, MAP_POPULATE,
+    MAP_PRIVATE, PROT_READ, PROT_WRITE,
 };
 use std::{
     fs, io,
@@ -40,12 +41,13 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// `len` bytes in reserved huge pages, else where the kernel is asked for transparent ones, else in small pages.
-    /// Pages are made when they are first written to, by the thread that does so.
+    /// Reserved huge pages are there when this returns, a quarter of a second for each gibibyte; other pages are made when
+    /// they are first written to, by the thread that does so.
     pub(crate) fn new(what: &'static str, len: usize) -> Result<Self, ContextError> {
         let refused =
             |error: io::Error| ContextError::Memory { what, bytes: len as u64, reason: error.to_string() };
         let rounded = len.next_multiple_of(HUGE_PAGE);
-        if let Ok(start) = map(rounded, MAP_HUGETLB | MAP_HUGE_2MB) {
+        if let Some(start) = reserved(rounded) {
             return Ok(Self { start, len, whole: (start, rounded), pages: Wanted::Huge });
         }
         let size = rounded + HUGE_PAGE;
@@ -75,8 +77,84 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this is what `map` returned, and whoever points into it keeps the mapping alive.
-        unsafe { libc::munmap(self.whole.0.as_ptr().cast(), self.whole.1) };
+        unsafe { unmap(self.whole.0, self.whole.1) };
     }
+}
+
+/// Reserved huge pages that are there. A container's limit lets them be mapped and refuses them when they are touched, with
+/// a signal that ends the process: so the kernel is asked for them first, which it answers.
+fn reserved(len: usize) -> Option<NonNull<u8>> {
+    let start = map(len, MAP_HUGETLB | MAP_HUGE_2MB).ok()?;
+    match populate(start, len) {
+        Ok(()) => return Some(start),
+        // SAFETY: it was mapped above and nothing points into it.
+        Err(_) => unsafe { unmap(start, len) },
+    }
+    if can_populate() {
+        return None;
+    }
+    // A kernel before 5.14 makes pages as it maps them, and does not say which it could not make.
+    let start = map(len, MAP_HUGETLB | MAP_HUGE_2MB | MAP_POPULATE).ok()?;
+    if is_resident(start, len) {
+        return Some(start);
+    }
+    // SAFETY: as above.
+    unsafe { unmap(start, len) };
+    None
+}
+
+/// Sees to it that every page can be written to.
+fn populate(start: NonNull<u8>, len: usize) -> io::Result<()> {
+    loop {
+        // SAFETY: the advice makes pages and changes no contents; the kernel refuses ranges that are not mapped.
+        if unsafe { libc::madvise(start.as_ptr().cast(), len, MADV_POPULATE_WRITE) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Whether this kernel knows how to make pages on request.
+fn can_populate() -> bool {
+    // SAFETY: an empty range touches nothing; an unknown advice is refused all the same.
+    unsafe { libc::madvise(std::ptr::null_mut(), 0, MADV_POPULATE_WRITE) == 0 }
+}
+
+/// Whether every page of a mapping is in memory.
+fn is_resident(start: NonNull<u8>, len: usize) -> bool {
+    // SAFETY: asks for a constant of the system.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let mut pages = vec![0_u8; len.div_ceil(page)];
+    // SAFETY: the range is mapped, and there is a byte for each of its pages.
+    let told = unsafe { libc::mincore(start.as_ptr().cast(), len, pages.as_mut_ptr()) == 0 };
+    told && pages.iter().all(|page| page & 1 == 1)
+}
+
+/// Gives a mapping back.
+///
+/// # Safety
+/// It is a whole mapping of [`map`], and nothing points into it any more.
+unsafe fn unmap(start: NonNull<u8>, len: usize) {
+    // SAFETY: the caller sees to it.
+    unsafe { libc::munmap(start.as_ptr().cast(), len) };
+}
+
+/// Held while the library takes reserved huge pages, so that what was tried for one is still there for it.
+static GRANTING: Mutex<()> = Mutex::new(());
+
+/// Lets the library take `len` bytes, told whether in reserved huge pages: it maps them and never asks whether they are there.
+pub(crate) fn grant<T>(len: usize, take: impl Fn(bool) -> Option<T>) -> Option<(T, bool)> {
+    let _granting = GRANTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let len = len.next_multiple_of(HUGE_PAGE);
+    let tried = reserved(len).map(|start| {
+        // SAFETY: it was mapped for the trial and nothing points into it.
+        unsafe { unmap(start, len) };
+    });
+    let taken = tried.and_then(|()| take(true)).map(|taken| (taken, true));
+    taken.or_else(|| take(false).map(|taken| (taken, false)))
 }
 
 /// A mapping that is not used, kept for the next who wants one: huge pages are hard to find again. At most one.
@@ -160,7 +238,7 @@ pub(crate) fn may_execute() -> Execute {
         Execute::Never
     };
     // SAFETY: as above.
-    unsafe { libc::munmap(page.as_ptr().cast(), HUGE_PAGE) };
+    unsafe { unmap(page, HUGE_PAGE) };
     granted
 }
 

@@ -6,7 +6,7 @@ use bus_schemas::{
     config::{NodeConfig, PoolConfig},
     member::{Role, Standing},
     policy::FarmConfig,
-    schedule::{Schedule, Verdict},
+    schedule::{Agenda, MAX_AGENDA_HOURS, Schedule, Verdict},
     set_point::{self, LocalState, Reason, SetPoint, SetPointInput},
     throttle::Throttles,
 };
@@ -167,23 +167,46 @@ fn groups<'a>(outlook: Outlook<'a>) -> Vec<Group<'a>> {
     groups.into_values().collect()
 }
 
+/// A schedule as it goes through time.
+struct Calendar<'a> {
+    schedule: &'a Schedule,
+    agenda: Option<Agenda>,
+    /// What holds, until when it says.
+    verdict: Option<Verdict>,
+}
+
+impl<'a> Calendar<'a> {
+    fn new(schedule: &'a Schedule) -> Self {
+        Self { schedule, agenda: None, verdict: None }
+    }
+
+    fn at(&mut self, at: TimestampMs) -> Verdict {
+        if !self.agenda.as_ref().is_some_and(|agenda| agenda.covers(at)) {
+            let hours = MAX_AGENDA_HOURS.unsigned_abs();
+            self.agenda = Some(self.schedule.agenda(at, at.plus_ms(hours * 3_600_000)));
+        }
+        let said = self.agenda.as_ref().and_then(|agenda| agenda.at(at));
+        said.unwrap_or_else(|| self.schedule.at(at))
+    }
+}
+
 /// One configuration as it goes through time.
 struct Course<'a> {
     farm: Option<&'a FarmConfig>,
     pool: &'a PoolConfig,
-    /// Each schedule once, with what it says until then.
-    schedules: Vec<(&'a Schedule, Option<Verdict>)>,
+    /// Each schedule once.
+    schedules: Vec<Calendar<'a>>,
     /// For each group, which schedule.
     places: Vec<Option<usize>>,
 }
 
 impl<'a> Course<'a> {
     fn new(farm: Option<&'a FarmConfig>, pool: &'a PoolConfig, groups: &[Group<'a>]) -> Self {
-        let mut schedules: Vec<(&'a Schedule, Option<Verdict>)> = Vec::new();
+        let mut schedules: Vec<Calendar<'a>> = Vec::new();
         let mut place = |schedule: &'a Schedule| {
-            let known = schedules.iter().position(|(s, _)| std::ptr::eq(*s, schedule));
+            let known = schedules.iter().position(|kept| std::ptr::eq(kept.schedule, schedule));
             known.unwrap_or_else(|| {
-                schedules.push((schedule, None));
+                schedules.push(Calendar::new(schedule));
                 schedules.len() - 1
             })
         };
@@ -199,17 +222,17 @@ impl<'a> Course<'a> {
         looks: &mut usize,
     ) -> (PreviewSearch, TimestampMs) {
         let mut until = TimestampMs(u64::MAX);
-        for (schedule, kept) in &mut self.schedules {
-            if kept.as_ref().is_none_or(|verdict| verdict.until <= at) {
+        for kept in &mut self.schedules {
+            if kept.verdict.as_ref().is_none_or(|verdict| verdict.until <= at) {
                 *looks += 1;
-                *kept = Some(schedule.at(at));
+                kept.verdict = Some(kept.at(at));
             }
-            until = kept.as_ref().map_or(until, |verdict| until.min(verdict.until));
+            until = kept.verdict.as_ref().map_or(until, |verdict| until.min(verdict.until));
         }
         let mut search = PreviewSearch::default();
         let mut rules = BTreeSet::new();
         for (group, place) in groups.iter().zip(&self.places) {
-            let verdict = place.and_then(|i| self.schedules.get(i)).and_then(|(_, v)| v.as_ref());
+            let verdict = place.and_then(|i| self.schedules.get(i)).and_then(|kept| kept.verdict.as_ref());
             let set_point = set_point::resolve(SetPointInput {
                 farm: self.farm,
                 pool: Some(self.pool),
@@ -284,8 +307,8 @@ fn put_change(
     }
 }
 
-/// Goes through time from one change of a schedule to the next. Costs a look at each different schedule for each of
-/// them, and a resolution for each group of members that are alike; at most [`MAX_LOOKS`] and [`MAX_SPANS`].
+/// Goes through time from one change of a schedule to the next. Costs one agenda of each different schedule, a look at it for
+/// each of them, and a resolution for each group of members that are alike; at most [`MAX_LOOKS`] and [`MAX_SPANS`].
 pub fn preview(outlook: Outlook<'_>) -> Preview {
     let groups = groups(outlook);
     let mut now = Course::new(outlook.farm, outlook.config, &groups);

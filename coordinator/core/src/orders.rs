@@ -4,7 +4,9 @@
 use crate::time::{MonoMs, Now};
 use bus_schemas::{
     TimestampMs,
-    throttle::{ArrivedOrder, InvalidThrottle, KeptOrders, MAX_TTL_SECONDS, Throttle, ThrottleTarget, Throttles},
+    throttle::{
+        ArrivedOrder, InvalidThrottle, KeptOrders, MAX_TTL_SECONDS, Throttle, ThrottleTarget, Throttles,
+    },
 };
 use std::collections::BTreeMap;
 
@@ -47,7 +49,13 @@ impl Orders {
     }
 
     /// Takes what was kept, read at `at` of the server's clock.
-    pub(crate) fn recover(&mut self, target: &ThrottleTarget, kept: KeptOrders, at: TimestampMs, now: MonoMs) {
+    pub(crate) fn recover(
+        &mut self,
+        target: &ThrottleTarget,
+        kept: KeptOrders,
+        at: TimestampMs,
+        now: MonoMs,
+    ) {
         for order in kept.orders {
             // What is not valid here was written by another version, and binds nobody.
             let _ = self.throttles.take(order.arrive(target, clock(now), at));

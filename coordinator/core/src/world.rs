@@ -42,12 +42,7 @@ impl<'a> World<'a> {
     }
 
     /// The live throttle order that binds a worker most.
-    pub(crate) fn lowest(
-        self,
-        pool: &PoolId,
-        worker: &WorkerId,
-        at: MonoMs,
-    ) -> Option<&'a LiveThrottle> {
+    pub(crate) fn lowest(self, pool: &PoolId, worker: &WorkerId, at: MonoMs) -> Option<&'a LiveThrottle> {
         let labels = self.node(worker).map_or(&NO_LABELS, |n| &n.labels);
         self.throttles.lowest(pool, worker, labels, orders::clock(at))
     }

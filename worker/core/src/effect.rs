@@ -1,6 +1,6 @@
 //! Everything that a worker can ask of its shell.
 
-use crate::{governor::Rhythm, input::Authority, notice::Notice, plan::Unit};
+use crate::{calendar::AgendaQuestion, governor::Rhythm, input::Authority, notice::Notice, plan::Unit};
 use bus_schemas::{
     ShareBits, Target,
     event::Event,
@@ -23,6 +23,8 @@ pub enum Effect {
     /// Obtain an algorithm that is not here and have its certificates judged; answered by exactly one of
     /// [`crate::Input::AlgorithmObtained`] and [`crate::Input::AlgorithmDenied`]. One is asked for at a time.
     ObtainAlgorithm(AlgorithmRef),
+    /// Find the times of a schedule; answered by [`crate::Input::Agenda`]. It is work, so not where anything else waits.
+    MakeAgenda(AgendaQuestion),
     /// Search; answered by findings and then by exactly one of [`crate::Input::UnitEnded`],
     /// [`crate::Input::SearchRefused`] and [`crate::Input::ThreadFailed`].
     StartSearch(SearchOrder),

@@ -5,6 +5,7 @@ use bus_schemas::{
     job::{AlgorithmRef, Job},
     member::{JoinReply, Member},
     policy::FarmConfig,
+    schedule::Agenda,
     throttle::{Throttle, ThrottleTarget},
     units::TimestampMs,
 };
@@ -123,6 +124,13 @@ pub enum Input {
         algorithm: AlgorithmRef,
         /// Why not.
         denied: Denied,
+    },
+    /// The answer to [`crate::Effect::MakeAgenda`].
+    Agenda {
+        /// The question's [`crate::AgendaQuestion::number`].
+        number: u64,
+        /// What the schedule says.
+        agenda: Box<Agenda>,
     },
     /// The host's administrator allows so many threads from now on.
     HostThreads(u16),

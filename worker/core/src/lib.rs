@@ -14,6 +14,7 @@
 //! - A share leaves the outbox when the bus has stored it, or is counted under a [`DropReason`]; a block candidate
 //!   is never dropped while the process lives.
 
+mod calendar;
 pub mod clearance;
 mod configuration;
 mod effect;
@@ -30,11 +31,12 @@ mod plan;
 pub mod search;
 mod worker;
 
+pub use calendar::{AGENDA_PATIENCE_MS, AGENDA_RETRY_MS, AgendaQuestion, SCHEDULE_RECHECK_MS};
 pub use clearance::{Clearance, Denied};
 pub use effect::{Assignment, Effect, Lane, Pace, Publication, SearchOrder};
 pub use governor::{LoadSample, Rhythm};
 pub use input::{Authority, GroupReport, Input, Snapshot, Stored, ThrottleOrder};
-pub use limits::{HostLimits, SCHEDULE_RECHECK_MS, UNGENTLE_PERCENT};
+pub use limits::{HostLimits, UNGENTLE_PERCENT};
 pub use membership::{DISPLACED_MS, JOIN_TIMEOUT_MS};
 pub use moment::{MonotonicMs, Now};
 pub use notice::{Notice, Refusal};

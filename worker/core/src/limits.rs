@@ -1,6 +1,7 @@
 //! Everything besides configuration and role that limits the search: schedule, throttle orders, load, veto, group.
 
 use crate::{
+    calendar::{Calendar, SCHEDULE_RECHECK_MS},
     governor::{Governor, LoadSample, Rhythm, Verdict, WORK_IN_IDLE_GROUP_US},
     input::{GroupReport, ThrottleOrder},
     moment::{MonotonicMs, Now},
@@ -10,13 +11,10 @@ use bus_schemas::{
     PoolId, TimestampMs, WorkerId,
     config::{NodeConfig, PoolConfig},
     event::EventData,
-    schedule,
-    set_point::{self, LocalState},
+    set_point::LocalState,
     throttle::{ArrivedOrder, InvalidThrottle, LiveThrottle, MAX_TTL_SECONDS, Throttles},
 };
 
-/// Longest time for which a verdict of the schedule is trusted, milliseconds: the wall clock may have been set.
-pub const SCHEDULE_RECHECK_MS: u64 = 30_000;
 /// What is left to the search, percent, where its scheduling group could not be lowered and the host does not say.
 pub const UNGENTLE_PERCENT: u8 = 10;
 
@@ -48,20 +46,12 @@ impl HostLimits {
     }
 }
 
-/// What the schedule says, and for which configurations and until when it was looked up.
-#[derive(Debug, Clone)]
-struct Looked {
-    revisions: (u64, u64),
-    verdict: Option<schedule::Verdict>,
-    again: MonotonicMs,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) local: LocalState,
     pub(crate) governor: Governor,
     throttles: Throttles,
-    looked: Option<Looked>,
+    pub(crate) calendar: Calendar,
     ungentle_percent: u8,
     group: Option<GroupReport>,
 }
@@ -78,7 +68,7 @@ impl Limits {
             },
             governor: Governor::default(),
             throttles: Throttles::default(),
-            looked: None,
+            calendar: Calendar::default(),
             ungentle_percent: ungentle_percent.clamp(1, 100),
             group: None,
         }
@@ -177,36 +167,13 @@ impl Limits {
         self.throttles.lowest(pool, worker, node.map_or(&none, |n| &n.labels), clock(now))
     }
 
-    /// What the schedule says, looked up anew when it may have changed.
-    pub(crate) fn look(
-        &mut self,
-        pool: Option<&PoolConfig>,
-        node: Option<&NodeConfig>,
-        revisions: (u64, u64),
-        now: Now,
-    ) -> Option<&schedule::Verdict> {
-        let stale = |l: &Looked| l.revisions != revisions || now.monotonic >= l.again;
-        if self.looked.as_ref().is_none_or(stale) {
-            let verdict = set_point::verdict(pool, node, now.wall);
-            let left = verdict.as_ref().map_or(u64::MAX, |v| v.until.0.saturating_sub(now.wall.0).max(1));
-            let again = now.monotonic.plus_ms(left.min(SCHEDULE_RECHECK_MS));
-            self.looked = Some(Looked { revisions, verdict, again });
-        }
-        self.looked()
-    }
-
-    pub(crate) fn looked(&self) -> Option<&schedule::Verdict> {
-        self.looked.as_ref().and_then(|l| l.verdict.as_ref())
-    }
-
     /// When something of this may change without an input.
     pub(crate) fn next_deadline(&self, now: Now) -> Option<MonotonicMs> {
-        let scheduled = self.looked.as_ref().filter(|l| l.verdict.is_some()).map(|l| l.again);
         let ends = self
             .throttles
             .next_end(clock(now.monotonic))
             .map(|end| now.monotonic.plus_ms(end.since(clock(now.monotonic)).max(1)));
-        [scheduled, ends, self.governor.next_deadline()].into_iter().flatten().min()
+        [self.calendar.next_deadline(), ends, self.governor.next_deadline()].into_iter().flatten().min()
     }
 
     /// Forgets the throttle orders that have ended.

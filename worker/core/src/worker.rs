@@ -293,6 +293,7 @@ impl WorkerCore {
             Input::AlgorithmObtained(offered) => self.on_obtained(offered, now),
             Input::AlgorithmDenied { algorithm, denied } => self.on_denied(algorithm, denied, now),
             Input::CatalogueRefused(denied) => self.on_catalogue_refused(denied, now),
+            Input::Agenda { number, agenda } => self.limits.calendar.on_agenda(number, *agenda),
             Input::HostThreads(threads) => self.limits.set_threads(threads),
             Input::Throttle(_) | Input::Load(_) | Input::Veto(_) | Input::Group(_) => {
                 self.on_limit(input, now)

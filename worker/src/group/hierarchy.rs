@@ -2,7 +2,9 @@
 
 use super::share::{Level, Offer, Weight};
 use std::{
+    ffi::OsString,
     fs,
+    os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
 };
 
@@ -78,27 +80,30 @@ fn path<'a>(controller: &str, cgroup: &'a str) -> Option<(Offer, &'a str)> {
     }
 }
 
+/// The best of the mounts that show the process's own group: the one of the whole hierarchy, else the one that shows most of
+/// it. Another program may have mounted a part of the hierarchy elsewhere, before or after the one that serves us.
 fn hierarchy(controller: &str, offer: Offer, path: &str, told: Told<'_>) -> Option<Hierarchy> {
-    let mut mounts = told.mountinfo.lines().filter_map(Mount::parse);
-    let mount = mounts.find(|mount| match offer {
+    let is_ours = |mount: &Mount| match offer {
         Offer::V1 => mount.kind == "cgroup" && mount.options.split(',').any(|o| o == controller),
         _ => mount.kind == "cgroup2",
-    })?;
-    let below = Path::new(path).strip_prefix(mount.root).ok()?;
-    let plain = |c: Component<'_>| matches!(c, Component::Normal(_));
-    // A path with "..": the process stands outside of what the mount shows.
-    if !below.components().all(plain) {
-        return None;
-    }
-    let folder = PathBuf::from(mount.folder);
+    };
+    let mounts = told.mountinfo.lines().filter_map(Mount::parse).filter(is_ours);
+    let shown = mounts.filter_map(|mount| {
+        let below = Path::new(path).strip_prefix(&mount.root).ok()?.to_owned();
+        // A path with "..": the process stands outside of what the mount shows.
+        below.components().all(|c| matches!(c, Component::Normal(_))).then_some((mount, below))
+    });
+    // Of several alike the first.
+    let (mount, below) = shown.min_by_key(|(mount, _)| mount.root.components().count())?;
     // Joining an empty path would add a slash.
-    let own = if below == Path::new("") { folder.clone() } else { folder.join(below) };
-    Some(Hierarchy { offer, mount: folder, own, whole: mount.root == "/" && told.real_root })
+    let own = if below == Path::new("") { mount.folder.clone() } else { mount.folder.join(below) };
+    let whole = mount.root == Path::new("/") && told.real_root;
+    Some(Hierarchy { offer, mount: mount.folder, own, whole })
 }
 
 struct Mount<'a> {
-    root: &'a str,
-    folder: String,
+    root: PathBuf,
+    folder: PathBuf,
     kind: &'a str,
     options: &'a str,
 }
@@ -111,8 +116,34 @@ impl<'a> Mount<'a> {
         let (root, folder) = (front.next()?, front.next()?);
         let mut back = back.split(' ');
         let (kind, _source, options) = (back.next()?, back.next()?, back.next()?);
-        Some(Self { root, folder: folder.replace("\\040", " "), kind, options })
+        Some(Self { root: unescaped(root), folder: unescaped(folder), kind, options })
     }
+}
+
+/// Undoes what the kernel does to a path in mountinfo: a space, tab, newline and backslash stand there in three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let octal = |digits: &[u8]| {
+        let value = digits.iter().try_fold(0_u32, |sum, digit| match digit {
+            b'0'..=b'7' => Some(sum * 8 + u32::from(digit - b'0')),
+            _ => None,
+        });
+        value.and_then(|value| u8::try_from(value).ok())
+    };
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'\\').then(|| after.get(..3).and_then(octal)).flatten();
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
 }
 
 impl Hierarchy {
@@ -224,7 +255,7 @@ mod tests {
             let wanted = wanted.map_or(Found::Hidden, |(offer, own, whole)| {
                 let groups =
                     mountinfo.lines().filter_map(Mount::parse).filter(|m| m.kind.starts_with("cgroup"));
-                let mount = groups.map(|m| m.folder).find(|m| own.starts_with(m)).unwrap().into();
+                let mount = groups.map(|m| m.folder).find(|m| Path::new(own).starts_with(m)).unwrap();
                 Found::Here(Hierarchy { offer, mount, own: own.into(), whole })
             });
             assert_eq!(find("cpu", Told { cgroup, mountinfo, real_root }), wanted, "{cgroup}");
@@ -248,6 +279,54 @@ mod tests {
         let mount = folder.path().to_owned();
         let hierarchy = Hierarchy { offer: Offer::V2, own: mount.clone(), mount, whole: true };
         (folder, hierarchy)
+    }
+
+    #[test]
+    fn another_mount_of_the_controller_before_the_right_one_and_escapes_hide_nothing() {
+        let part = "90 23 0:29 /docker/ab12 /var/lib/box/ab12/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n";
+        let before = format!("{part}{V1}");
+        let after = format!("{V1}{part}");
+        let only_parts = "90 23 0:29 /a/b/c /mnt/c rw - cgroup cgroup rw,cpu\n\
+            91 23 0:29 /a /mnt/a rw - cgroup cgroup rw,cpu\n92 23 0:29 /a/b /mnt/b rw - cgroup cgroup rw,cpu\n";
+        let escaped = "700 690 0:29 /machine.slice/systemd-nspawn@web\\134x2d1.service /sys/fs/cgroup/cpu rw,nosuid \
+            master:11 - cgroup cgroup rw,cpu,cpuacct\n";
+        let strange = "30 23 0:26 /a\\040b\\011c\\012d\\134e /mnt/x\\040y\\134z\\9 rw - cgroup2 cgroup2 rw\n";
+        for (cgroup, mountinfo, own, whole) in [
+            (
+                "5:cpu,cpuacct:/system.slice/w.service\n",
+                &*before,
+                "/sys/fs/cgroup/cpu,cpuacct/system.slice/w.service",
+                true,
+            ),
+            (
+                "5:cpu,cpuacct:/system.slice/w.service\n",
+                &after,
+                "/sys/fs/cgroup/cpu,cpuacct/system.slice/w.service",
+                true,
+            ),
+            ("5:cpu,cpuacct:/docker/ab12/w\n", &before, "/sys/fs/cgroup/cpu,cpuacct/docker/ab12/w", true),
+            ("5:cpu,cpuacct:/docker/ab12/w\n", part, "/var/lib/box/ab12/cgroup/cpu/w", false),
+            ("5:cpu:/a/b/c/d\n", only_parts, "/mnt/a/b/c/d", false),
+            (
+                "5:cpu,cpuacct:/machine.slice/systemd-nspawn@web\\x2d1.service/w\n",
+                escaped,
+                "/sys/fs/cgroup/cpu/w",
+                false,
+            ),
+            ("0::/a b\tc\nd\\e/w\n", strange, "", false),
+            (
+                "0::/a b\tc\n",
+                "30 23 0:26 /a\\040b\\011c /mnt/x\\040y\\134z\\9 rw - cgroup2 cgroup2 rw\n",
+                "/mnt/x y\\z\\9",
+                false,
+            ),
+        ] {
+            let found = find("cpu", Told { cgroup, mountinfo, real_root: true });
+            match &found {
+                Found::Here(here) => assert_eq!((here.own.as_path(), here.whole), (Path::new(own), whole)),
+                _ => assert_eq!(own, "", "{cgroup:?}"),
+            }
+        }
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Meter {
         }
     }
 
+    /// The host has so many processors from now on.
+    pub fn set_processors(&mut self, processors: u16) {
+        self.processors = u64::from(processors.max(1));
+    }
+
     /// Whether the next reading should hold the slow counters.
     pub fn wants_slow(&self, at_us: u64) -> bool {
         self.slow.is_none_or(|(since, _)| at_us.saturating_sub(since) >= SLOW_WINDOW_US)
@@ -274,6 +279,18 @@ mod tests {
         host.now.same_threads = true;
         let samples = host.steps(10, 40_000, 0);
         assert_eq!(samples.last().unwrap().shortfall_permille, Some(0), "{samples:?}");
+    }
+
+    #[test]
+    fn a_processor_that_comes_or_goes_changes_the_whole_of_which_shares_are_told() {
+        let mut host = Host::new(0);
+        assert_eq!(host.steps(30, 0, 20_000).last().unwrap().demand_permille, 500);
+        host.meter.set_processors(1);
+        assert_eq!(host.steps(30, 0, 20_000).last().unwrap().demand_permille, 1_000);
+        host.meter.set_processors(4);
+        assert_eq!(host.steps(30, 0, 20_000).last().unwrap().demand_permille, 250);
+        host.meter.set_processors(0);
+        assert_eq!(host.steps(30, 0, 20_000).last().unwrap().demand_permille, 1_000);
     }
 
     #[test]

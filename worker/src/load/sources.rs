@@ -20,6 +20,7 @@ pub struct Sources {
     stat: Option<File>,
     memory: Option<File>,
     loadavg: Option<File>,
+    online: Option<File>,
 }
 
 /// What a host tells of its load.
@@ -60,12 +61,18 @@ impl Sources {
             stat: open("/proc/stat"),
             memory: open("/proc/pressure/memory"),
             loadavg: open("/proc/loadavg"),
+            online: open("/sys/devices/system/cpu/online"),
         }
     }
 
     /// Tasks that run or wait for a processor.
     pub fn runnable(&self) -> Option<u32> {
         read(self.loadavg.as_ref(), text::runnable)
+    }
+
+    /// Processors that are online, whether or not this process may use them. They come and go.
+    pub fn processors(&self) -> Option<u16> {
+        read(self.online.as_ref(), text::processors)
     }
 
     /// Use of the whole host.
@@ -115,6 +122,7 @@ mod tests {
         let sources = Sources::open();
         assert!(sources.ticks().is_some_and(|t| t.busy > 0));
         assert!(sources.runnable().is_some());
+        assert!(sources.processors().is_some());
         assert_eq!(sources.memory.is_some(), available().memory_pressure);
     }
 

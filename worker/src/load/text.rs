@@ -36,6 +36,19 @@ pub fn runnable(loadavg: &[u8]) -> Option<u32> {
     number(counts.get(..slash)?).and_then(|n| u32::try_from(n).ok())
 }
 
+/// How many processors a list of the kernel names, for instance 5 for `0-3,8`.
+pub fn processors(list: &[u8]) -> Option<u16> {
+    let mut sum = 0_u64;
+    for part in list.trim_ascii().split(|b| *b == b',') {
+        let dash = part.iter().position(|b| *b == b'-');
+        let (first, last) = dash.map_or((part, part), |at| {
+            (part.get(..at).unwrap_or_default(), part.get(at + 1..).unwrap_or_default())
+        });
+        sum = sum.checked_add(number(last)?.checked_sub(number(first)?)?.checked_add(1)?)?;
+    }
+    u16::try_from(sum).ok().filter(|n| *n > 0)
+}
+
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty())
 }
@@ -66,6 +79,25 @@ mod tests {
         assert_eq!(ticks(STAT), Some(Ticks { busy, steal: 876 }));
         assert_eq!(pressure(MEMORY), Some(524_471_922));
         assert_eq!(runnable(b"1.19 1.33 1.64 12/850 1391\n"), Some(12));
+    }
+
+    #[test]
+    fn processors_of_a_list_are_counted_and_anything_else_is_nothing() {
+        for (list, wanted) in [
+            (&b"0\n"[..], Some(1)),
+            (b"0-3,8\n", Some(5)),
+            (b"1,3,5-6", Some(4)),
+            (b"", None),
+            (b"\n", None),
+            (b"3-1", None),
+            (b"0-", None),
+            (b"0-99999999", None),
+            (b"0-18446744073709551615", None),
+            (b"1,,2", None),
+            (b"a", None),
+        ] {
+            assert_eq!(processors(list), wanted, "{list:?}");
+        }
     }
 
     #[test]

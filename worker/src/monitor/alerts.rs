@@ -187,7 +187,8 @@ mod tests {
     fn group(key: &str, truncated: u64, caps: &[Option<u8>]) -> Vec<AlertOrder> {
         let alert = |(n, cap): (usize, &Option<u8>)| {
             let status = if cap.is_some() { "firing" } else { "resolved" };
-            let labels = serde_json::json!({ "alertname": format!("a{n}"), CAP_LABEL: cap.map(|c| c.to_string()) });
+            let labels =
+                serde_json::json!({ "alertname": format!("a{n}"), CAP_LABEL: cap.map(|c| c.to_string()) });
             let labels: BTreeMap<String, serde_json::Value> = serde_json::from_value(labels).unwrap();
             let labels: BTreeMap<_, _> = labels.into_iter().filter(|(_, v)| !v.is_null()).collect();
             serde_json::json!({ "status": status, "labels": labels, "fingerprint": n.to_string(),
@@ -205,7 +206,11 @@ mod tests {
         caps.extend([None, Some(20), None]);
         let orders = group("{}:{a}", 0, &caps);
         assert_eq!((orders.len(), orders[0].cap), (1, 20));
-        assert!(orders[0].reason.starts_with("3003 alerts, among them alert a3001: "), "{}", orders[0].reason);
+        assert!(
+            orders[0].reason.starts_with("3003 alerts, among them alert a3001: "),
+            "{}",
+            orders[0].reason
+        );
         let resolved = group("{}:{a}", 0, &[None, None]);
         assert_eq!((resolved[0].cap, &resolved[0].group), (LIFTED, &orders[0].group));
         assert_ne!(group("{}:{b}", 0, &[None])[0].group, orders[0].group);

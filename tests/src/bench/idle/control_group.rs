@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use worker::group::hierarchy::{self, Found, Told};
 
 /// How they are called.
 const PREFIX: &str = "dcmf-bench-";
@@ -53,36 +54,27 @@ fn remove(path: &Path) {
 
 /// Where groups that divide processors can be made: the group that this process is in.
 fn root(version: u8) -> Result<PathBuf, Failure> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
-    let found = mounts.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?;
-        let mut kind = kind.split(' ');
-        let (name, options) = (kind.next()?, kind.nth(1)?);
-        match version {
-            1 => (name == "cgroup" && options.split(',').any(|option| option == "cpu")).then_some(point),
-            _ => (name == "cgroup2").then_some(point),
-        }
-    });
-    let point = found.ok_or(format!("no hierarchy of version {version} divides processors here"))?;
-    let path = own.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':');
-        let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let fits = if version == 1 {
-            controllers.split(',').any(|controller| controller == "cpu")
-        } else {
-            number == "0"
-        };
-        fits.then_some(path)
-    });
-    let root = Path::new(point).join(path.unwrap_or("/").trim_start_matches('/'));
+    // On a host with both the controller is version 1's; that of the other is asked for without it.
+    let wanted: String = own.lines().filter(|line| line.starts_with("0::") == (version != 1)).fold(
+        String::new(),
+        |mut lines, line| {
+            lines.push_str(line);
+            lines.push('\n');
+            lines
+        },
+    );
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    let told = Told { cgroup: &wanted, mountinfo: &mountinfo, real_root: true };
+    let Found::Here(hierarchy) = hierarchy::find("cpu", told) else {
+        return Err(format!("no hierarchy of version {version} divides processors here").into());
+    };
     if version != 1 {
-        let file = root.join("cgroup.subtree_control");
+        let file = hierarchy.own.join("cgroup.subtree_control");
         let given = fs::read_to_string(&file).unwrap_or_default();
         if !given.split_whitespace().any(|controller| controller == "cpu") {
             return Err(format!("{} does not give the controller cpu to groups", file.display()).into());
         }
     }
-    Ok(root)
+    Ok(hierarchy.own)
 }

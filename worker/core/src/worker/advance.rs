@@ -40,7 +40,7 @@ impl WorkerCore {
     pub(super) fn resolve_set_point(&mut self, now: Now) {
         let (pool, node) = (self.configuration.pool(), self.configuration.node());
         self.limits.expire(now.monotonic);
-        self.limits.look(pool, node, self.configuration.changes(), now);
+        self.limits.calendar.look(pool, node, self.configuration.changes(), now, &mut self.effects);
         let who = self.membership.who();
         let lease_expired = self.configuration.lease_expired(now.monotonic);
         let set_point = set_point::resolve(SetPointInput {
@@ -48,7 +48,7 @@ impl WorkerCore {
             pool,
             node,
             role: self.membership.member().map(|m| (m.role, m.standing)),
-            schedule: self.limits.looked(),
+            schedule: self.limits.calendar.verdict(),
             throttle: self.limits.throttle(&who.pool, &who.worker, node, now.monotonic),
             local: &self.limits.local,
             lease_expired,

@@ -320,3 +320,94 @@ fn another_priority_or_cap_changes_the_pace_and_stops_nothing() {
     assert_eq!((paces[0].cap_percent, paces[0].priority), (90, Priority::Background));
     assert_eq!((seen.stopped().len(), started.len()), (0, 4));
 }
+
+fn question(seen: &[Effect]) -> Option<crate::AgendaQuestion> {
+    seen.iter().find_map(|e| if let Effect::MakeAgenda(question) = e { Some(question.clone()) } else { None })
+}
+
+#[test]
+fn nothing_is_searched_before_a_first_schedule_is_evaluated_and_everything_else_goes_on() {
+    let mut stage = Stage::new();
+    stage.makes_agendas = false;
+    stage.give(Input::Connected);
+    let config = PoolConfig { schedule: Some(closing()), ..PoolConfig::default() };
+    let snapshot = Snapshot {
+        pool: Some(pool(1, config)),
+        role: Some(super::stage::member(1, 1)),
+        job: Some(super::stage::job(1, 1, 1)),
+        ..Snapshot::default()
+    };
+    let seen = stage.give(Input::ConfigurationRead(Box::new(snapshot)));
+    let asked = question(&seen.all).unwrap();
+    assert_eq!((state(&stage), seen.heartbeats() > 0), ((0, Reason::Schedule), true));
+    // Heartbeats go on and the question is put again, however long it takes.
+    let waited = stage.live(60_000);
+    assert!(waited.heartbeats() > 30, "{}", waited.heartbeats());
+    let again: Vec<_> = waited.all.iter().filter(|e| matches!(e, Effect::MakeAgenda(_))).collect();
+    assert_eq!(again.len(), 6);
+    let late = Input::Agenda { number: asked.number, agenda: Box::new(asked.answer()) };
+    stage.give(late);
+    assert_eq!(state(&stage), (0, Reason::Schedule), "the answer to a question that was given up");
+    let last = question(&[again.last().copied().unwrap().clone()]).unwrap();
+    stage.give(Input::Agenda { number: last.number, agenda: Box::new(last.answer()) });
+    assert_eq!(state(&stage), (0, Reason::Schedule), "the window is on by now");
+    stage.live(120_000);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn while_another_schedule_is_evaluated_the_last_word_holds_for_two_seconds_and_then_nothing_is_searched() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.makes_agendas = false;
+    let config = PoolConfig { schedule: Some(closing()), ..PoolConfig::default() };
+    let asked = question(&stage.give(Input::PoolConfig(pool(2, config.clone()))).all).unwrap();
+    stage.live(1_999);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    stage.live(1);
+    assert_eq!(state(&stage), (0, Reason::Schedule));
+    stage.give(Input::Agenda { number: asked.number, agenda: Box::new(asked.answer()) });
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    // The same schedule in another configuration is not evaluated again.
+    let same = PoolConfig { threads: Some(4), ..config };
+    assert!(question(&stage.give(Input::PoolConfig(pool(3, same))).all).is_none());
+    assert_eq!(state(&stage), (4, Reason::PoolThreads));
+    let none = PoolConfig::default();
+    assert!(question(&stage.give(Input::PoolConfig(pool(4, none))).all).is_none());
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+}
+
+#[test]
+fn a_schedule_that_cannot_be_evaluated_stops_and_stopping_orders_are_obeyed_meanwhile() {
+    let (mut stage, _) = Stage::mining(PoolConfig::default());
+    stage.makes_agendas = false;
+    let config = PoolConfig { schedule: Some(closing()), ..PoolConfig::default() };
+    let asked = question(&stage.give(Input::PoolConfig(pool(2, config))).all).unwrap();
+    stage.give(throttle(&stage, "farm", 0, 1));
+    assert_eq!(state(&stage), (0, Reason::Throttle));
+    stage.live(1_001);
+    let agenda = bus_schemas::schedule::Agenda::unreadable("it panicked");
+    stage.give(Input::Agenda { number: asked.number, agenda: Box::new(agenda) });
+    assert_eq!(state(&stage), (0, Reason::Schedule));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_is_followed_at_the_next_look_and_asks_anew_beyond_the_agenda() {
+    let config = PoolConfig { schedule: Some(closing()), ..PoolConfig::default() };
+    let (mut stage, _) = Stage::mining(config);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    stage.wall_step = 90_000;
+    let seen = stage.after(1);
+    assert_eq!((state(&stage), question(&seen.all).is_none()), ((0, Reason::Schedule), true));
+    stage.wall_step = 0;
+    stage.after(1);
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    stage.after(1_000);
+    stage.wall_step = -30 * 86_400_000;
+    let seen = stage.after(1);
+    assert!(question(&seen.all).is_some());
+    assert_eq!(state(&stage), (4, Reason::HostThreads));
+    // A day passes, and the times of the next are known before they are needed.
+    stage.wall_step = 0;
+    stage.live(2 * 86_400_000);
+    assert_eq!(state(&stage).1, Reason::ConfigurationLease);
+}

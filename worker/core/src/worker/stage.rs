@@ -16,6 +16,7 @@ use bus_schemas::{
     job::{Job, WorkUnit},
     member::{Capability, DifficultyStep, Member},
 };
+use std::collections::VecDeque;
 
 /// A hash that meets every target of the stage's jobs.
 pub(super) const BLOCK: [u8; 32] = [0; 32];
@@ -100,6 +101,10 @@ pub(super) fn node(revision: u64, config: NodeConfig) -> Stored<NodeConfig> {
 pub(super) struct Stage {
     pub(super) core: WorkerCore,
     pub(super) now: u64,
+    /// How far the wall clock was set from where it was, milliseconds.
+    pub(super) wall_step: i64,
+    /// Questions about schedules are answered at once; otherwise they are left to the test.
+    pub(super) makes_agendas: bool,
 }
 
 /// Effects by kind, in order.
@@ -158,7 +163,7 @@ impl Stage {
 
     /// A worker that was told nothing of certificates.
     pub(super) fn uncertified() -> Self {
-        Self { core: WorkerCore::new(identity()), now: 1_000 }
+        Self { core: WorkerCore::new(identity()), now: 1_000, wall_step: 0, makes_agendas: true }
     }
 
     /// A worker that mines the job 1 of tip 1 in epoch 1, with its search orders.
@@ -176,14 +181,28 @@ impl Stage {
     }
 
     pub(super) fn moment(&self) -> Now {
-        Now { monotonic: MonotonicMs(self.now), wall: TimestampMs(WALL + self.now) }
+        let wall = (WALL + self.now).saturating_add_signed(self.wall_step);
+        Now { monotonic: MonotonicMs(self.now), wall: TimestampMs(wall) }
     }
 
     /// One step of the core, its effects, and every invariant.
     pub(super) fn give(&mut self, input: Input) -> Seen {
-        self.core.handle(input, self.moment());
-        self.core.check_invariants().unwrap();
-        Seen { all: std::iter::from_fn(|| self.core.next_effect()).collect() }
+        let mut seen = Seen::default();
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.core.handle(input, self.moment());
+            self.core.check_invariants().unwrap();
+            while let Some(effect) = self.core.next_effect() {
+                if let Effect::MakeAgenda(question) = &effect
+                    && self.makes_agendas
+                {
+                    let agenda = Box::new(question.answer());
+                    inputs.push_back(Input::Agenda { number: question.number, agenda });
+                }
+                seen.all.push(effect);
+            }
+        }
+        seen
     }
 
     /// Moves the clock on and ticks.

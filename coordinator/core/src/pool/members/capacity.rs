@@ -8,7 +8,7 @@ use bus_schemas::{
     TimestampMs, WorkerId,
     config::{NodeConfig, PoolConfig},
     member::{Role, Standing},
-    schedule::Verdict,
+    schedule::{Agenda, Verdict},
     set_point::{self, LocalState, Reason, SetPointInput},
 };
 use std::collections::BTreeMap;
@@ -24,14 +24,36 @@ enum Place {
     Node(WorkerId),
 }
 
+/// Most agendas that one pass over the members makes; who gets none counts as if it had no schedule until a later pass. Each
+/// may take some milliseconds, and the pool's loop waits for it.
+const MAX_AGENDAS: usize = 8;
+/// How far an agenda reaches, milliseconds.
+const AGENDA_MS: u64 = 26 * 3_600_000;
+
+/// A schedule's times and what holds.
+#[derive(Debug)]
+struct Kept {
+    agenda: Agenda,
+    since: TimestampMs,
+    verdict: Verdict,
+}
+
 /// What the schedules in force say, each kept until it ends.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts(BTreeMap<Place, Verdict>);
+pub(super) struct Verdicts {
+    kept: BTreeMap<Place, Kept>,
+    /// Agendas made in this pass.
+    made: usize,
+}
 
 impl Verdicts {
     /// Some schedule is another one now.
     pub(super) fn forget(&mut self) {
-        self.0.clear();
+        self.kept.clear();
+    }
+
+    fn begin_pass(&mut self) {
+        self.made = 0;
     }
 
     fn of(
@@ -49,11 +71,20 @@ impl Verdicts {
             let label = pool.labels.iter().position(|l| is(&l.schedule));
             label.map_or_else(|| Place::Node(worker.clone()), Place::Label)
         };
-        let kept = self.0.entry(place).or_insert_with(|| schedule.at(at));
-        if kept.until <= at {
-            *kept = schedule.at(at);
+        if !self.kept.get(&place).is_some_and(|kept| kept.agenda.covers(at)) {
+            if self.made >= MAX_AGENDAS {
+                return None;
+            }
+            self.made += 1;
+            let agenda = schedule.agenda(at, at.plus_ms(AGENDA_MS));
+            let verdict = agenda.at(at)?;
+            self.kept.insert(place.clone(), Kept { agenda, since: at, verdict });
         }
-        Some(kept)
+        let kept = self.kept.get_mut(&place)?;
+        if !(kept.since..kept.verdict.until).contains(&at) {
+            (kept.verdict, kept.since) = (kept.agenda.at(at)?, at);
+        }
+        Some(&kept.verdict)
     }
 }
 
@@ -134,6 +165,7 @@ impl Members {
     /// Finds out what every present member has, and a backup would have. Costs one pass over all members.
     pub(super) fn measure(&mut self, terms: Terms<'_>, now: Now) {
         let Self { entries, verdicts, .. } = self;
+        verdicts.begin_pass();
         for entry in entries.values_mut().filter(|e| e.member.standing == Standing::Present) {
             entry.capacity = measured(entry, verdicts, terms, now);
         }
