@@ -214,6 +214,8 @@ struct Shell {
     config: Arc<HostConfig>,
     credentials: Arc<BTreeMap<String, job_sources::Credentials>>,
     components: Arc<Components>,
+    /// Long polls that nodes may still hold, over all terms of all pools.
+    abandoned: job_sources::Abandoned,
     leases: BTreeMap<PoolId, mpsc::Sender<LeaseRequest>>,
     pools: BTreeMap<PoolId, OwnedPool>,
     /// Where writers go on, from a recovery until the pool is started.
@@ -249,6 +251,7 @@ impl Shell {
             inputs,
             credentials: Arc::new(config.credentials.clone()),
             components,
+            abandoned: job_sources::Abandoned::default(),
             config: Arc::new(config.clone()),
             leases: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -349,6 +352,7 @@ impl Shell {
             metrics: self.metrics.clone(),
             credentials: self.credentials.clone(),
             components: self.components.clone(),
+            abandoned: self.abandoned.clone(),
         }
     }
 

@@ -42,13 +42,16 @@ fn key(slot: u16, finding: &Finding) -> Key {
 pub(crate) struct Known {
     pub(crate) job: Arc<Job>,
     superseded_at: Option<TimestampMs>,
+    /// The source that it came from is not the pool's any more.
+    withdrawn_at: Option<TimestampMs>,
     seen: BTreeSet<Key>,
 }
 
 impl Known {
     /// Whether a share that the stream stored then comes too late.
     pub(crate) fn is_stale(&self, stored_at: TimestampMs) -> bool {
-        self.superseded_at.is_some_and(|at| stored_at > at.plus_ms(STALE_GRACE_MS))
+        let ends = [self.superseded_at, self.withdrawn_at];
+        ends.into_iter().flatten().any(|at| stored_at > at.plus_ms(STALE_GRACE_MS))
     }
 }
 
@@ -85,9 +88,13 @@ impl Jobs {
                 known.superseded_at = Some(job.published_at_ms);
             }
         }
+        // Another source of the same chain goes on where the one before was: the work is good.
+        for known in self.known.iter_mut().filter(|k| k.job.work.prev_hash() == job.work.prev_hash()) {
+            known.withdrawn_at = None;
+        }
         self.sequence = self.sequence.max(job.sequence);
         self.current = Some(job.clone());
-        self.known.push_back(Known { job, superseded_at: None, seen: BTreeSet::new() });
+        self.known.push_back(Known { job, superseded_at: None, withdrawn_at: None, seen: BTreeSet::new() });
         while self.known.len() > MAX_JOBS {
             self.forget_oldest();
         }
@@ -136,8 +143,13 @@ impl Jobs {
         self.latest = Some(template);
     }
 
-    pub(crate) fn drop_template(&mut self) {
+    /// The source is another one from this time on: no job of the one before is in force.
+    pub(crate) fn withdraw(&mut self, at: TimestampMs) {
         self.latest = None;
+        self.current = None;
+        for known in &mut self.known {
+            known.withdrawn_at.get_or_insert(at);
+        }
     }
 
     pub(crate) fn renew(&mut self) {
@@ -203,7 +215,8 @@ impl Jobs {
     /// Forgets jobs that were superseded long before `read_to`, the time up to which the stream of shares was read:
     /// after a long time without an owner, shares of jobs that are long gone still wait to be judged.
     pub(crate) fn forget_old(&mut self, read_to: TimestampMs) {
-        let old = |k: &Known| k.superseded_at.is_some_and(|at| read_to.since(at) > REMEMBER_MS);
+        let old =
+            |k: &Known| k.superseded_at.or(k.withdrawn_at).is_some_and(|at| read_to.since(at) > REMEMBER_MS);
         while self.known.front().is_some_and(old) {
             self.forget_oldest();
         }
