@@ -3,6 +3,7 @@
 use crate::{
     blob::{Blob, Hash32},
     codec::message,
+    config::SourceConfig,
     id::{JobId, PoolId, WorkerId},
     units::TimestampMs,
 };
@@ -52,6 +53,10 @@ pub struct BlockRecord {
     pub bytes: Blob,
     /// When this was written.
     pub at_ms: TimestampMs,
+    /// The job source whose template led to it: where it belongs, also after the pool was given another. `None` in
+    /// records of older versions.
+    #[serde(default)]
+    pub source: Option<SourceConfig>,
 }
 
 message!(BlockRecord, MessagePack, MAX_BLOCK_MESSAGE_LEN);
@@ -64,6 +69,9 @@ pub struct TemplateRecord {
     pub job: JobId,
     /// The source's own form.
     pub assembly: Blob,
+    /// The source: where the blocks belong. `None` in records of older versions.
+    #[serde(default)]
+    pub source: Option<SourceConfig>,
 }
 
 message!(TemplateRecord, MessagePack, MAX_BLOCK_MESSAGE_LEN);

@@ -10,6 +10,7 @@ use crate::{
     id::{CoordinatorId, JobId, PoolId, WorkerId},
     job::Job,
     member::{Role, Standing},
+    node_status::NodeStatus,
     policy::FarmConfig,
     schedule::WindowOccurrences,
     set_point::{SetPoint, Step},
@@ -397,6 +398,12 @@ pub struct PoolStatus {
     pub shares_refused: u64,
     /// Blocks accepted since this owner began.
     pub blocks_accepted: u64,
+    /// Blocks that no node has decided yet; they are submitted again.
+    #[serde(default)]
+    pub blocks_open: u64,
+    /// The nodes of the job source, in order of preference.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
 }
 
 /// All pools.

@@ -6,6 +6,7 @@ use crate::{
     codec::message,
     id::{AlgorithmId, CoordinatorId, JobId, PoolId, WorkerId},
     member::Role,
+    node_status::NodeStanding,
     set_point::LoadReason,
     share::ShareRefusal,
     subject::PREFIX,
@@ -228,6 +229,31 @@ pub enum EventData {
         /// What the node said.
         reason: String,
     },
+    /// No node has decided a block yet; it is submitted again until one does. Told once for each block: at once when a
+    /// node gave an answer that is not known, else when it has been so for minutes.
+    #[serde(rename = "dcmf.block.waiting")]
+    BlockWaiting {
+        /// Its hash as displayed.
+        hash: String,
+        /// Its height.
+        height: u64,
+        /// Who found it.
+        worker: WorkerId,
+        /// What the nodes said last.
+        reason: String,
+    },
+    /// The bytes of a block cannot be kept; it is submitted from memory alone and does not survive a takeover.
+    #[serde(rename = "dcmf.block.unkept")]
+    BlockUnkept {
+        /// Its hash as displayed.
+        hash: String,
+        /// Its height.
+        height: u64,
+        /// Who found it.
+        worker: WorkerId,
+        /// Why, and what to set.
+        reason: String,
+    },
     /// A configuration is in force.
     #[serde(rename = "dcmf.config.applied")]
     ConfigApplied {
@@ -281,6 +307,31 @@ pub enum EventData {
     /// A job source gives templates again.
     #[serde(rename = "dcmf.source.recovered")]
     SourceRecovered {},
+    /// Another node of the job source has been further than this one for longer than a grace; templates do not come from
+    /// this one until it has caught up.
+    #[serde(rename = "dcmf.source.lagging")]
+    SourceLagging {
+        /// The node that is behind: its URL without name, password and query.
+        node: String,
+        /// Height of its best block.
+        height: u64,
+        /// The node that is further.
+        further: String,
+        /// Height of that one's best block.
+        further_height: u64,
+    },
+    /// A node of the job source is good for something else than before.
+    #[serde(rename = "dcmf.source.node-changed")]
+    SourceNodeChanged {
+        /// Its URL without name, password and query.
+        node: String,
+        /// What it is good for now.
+        standing: NodeStanding,
+        /// Height of its best block, `None` while it is not known.
+        height: Option<u64>,
+        /// Why.
+        reason: String,
+    },
     /// A message could not be read and was put aside.
     #[serde(rename = "dcmf.message.undecodable")]
     MessageUndecodable {
@@ -313,7 +364,9 @@ impl EventData {
             Self::JobPublished { job, .. } => Some(job.as_str()),
             Self::BlockFound { hash, .. }
             | Self::BlockAccepted { hash, .. }
-            | Self::BlockRefused { hash, .. } => Some(hash),
+            | Self::BlockRefused { hash, .. }
+            | Self::BlockWaiting { hash, .. }
+            | Self::BlockUnkept { hash, .. } => Some(hash),
             Self::PoolOwned { coordinator, .. } | Self::PoolDisowned { coordinator, .. } => {
                 Some(coordinator.as_str())
             }
@@ -325,6 +378,8 @@ impl EventData {
             | Self::ConfigBucketReplaced { .. }
             | Self::SourceFailed { .. }
             | Self::SourceRecovered {}
+            | Self::SourceLagging { .. }
+            | Self::SourceNodeChanged { .. }
             | Self::MessageUndecodable { .. } => None,
         }
     }

@@ -10,7 +10,7 @@ use crate::{
         PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, PutReply,
         RefusedEdit, Revision, ThrottleList, ThrottlePut,
     },
-    config::{InForce, NodeConfig, PoolConfig},
+    config::{InForce, NodeConfig, PoolConfig, SourceConfig},
     event::{Event, EventData},
     heartbeat::{Heartbeat, Lease, LoadReport},
     id::{AlgorithmId, CoordinatorId, InvalidId, JobId, PoolId, SessionId, WorkerId},
@@ -18,6 +18,7 @@ use crate::{
     latency::Latency,
     ledger::{Credit, LedgerRecord, RefusedShares},
     member::{Capability, DifficultyStep, JoinReply, JoinRequest, Leave, Member, Role, Standing},
+    node_status::{NodeStanding, NodeStatus},
     policy::{FarmConfig, Priority},
     schedule::{Occurrence, Schedule, Weekly, Window, WindowOccurrences},
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint, Step},
@@ -158,6 +159,14 @@ fn pool_view() -> Result<PoolView, InvalidId> {
         work: Work::from(1_048_576_000),
         shares_refused: 2,
         blocks_accepted: 4,
+        blocks_open: 1,
+        nodes: vec![NodeStatus {
+            node: "http://127.0.0.1:8332".to_owned(),
+            standing: NodeStanding::InUse,
+            height: Some(41),
+            answered_ms_ago: Some(250),
+            last_error: None,
+        }],
     };
     Ok(PoolView {
         pool: PoolId::new("main")?,
@@ -320,9 +329,14 @@ fn visit_blocks<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         state: BlockState::Found,
         bytes: Blob(vec![0xab; 8]),
         at_ms: AT,
+        source: Some(SourceConfig::default()),
     };
     v.visit(found);
-    v.visit(TemplateRecord { job: job()?.id, assembly: Blob(vec![1, 2, 3]) });
+    v.visit(TemplateRecord {
+        job: job()?.id,
+        assembly: Blob(vec![1, 2, 3]),
+        source: Some(SourceConfig::default()),
+    });
     v.visit(ChainRecord { height: 101, hash: Hash32([0x33; 32]), record: Blob(vec![4, 5]) });
     Ok(())
 }

@@ -34,6 +34,7 @@ pub mod job;
 pub mod latency;
 pub mod ledger;
 pub mod member;
+pub mod node_status;
 pub mod policy;
 pub mod schedule;
 pub mod set_point;

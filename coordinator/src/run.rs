@@ -221,6 +221,8 @@ struct Shell {
     credentials: Arc<BTreeMap<String, job_sources::Credentials>>,
     components: Arc<Components>,
     in_force: in_force::Wanted,
+    /// Long polls that nodes may still hold, over all terms of all pools.
+    abandoned: job_sources::Abandoned,
     leases: BTreeMap<PoolId, mpsc::Sender<LeaseRequest>>,
     pools: BTreeMap<PoolId, OwnedPool>,
     /// Where writers go on, from a recovery until the pool is started.
@@ -258,6 +260,7 @@ impl Shell {
             credentials: Arc::new(config.credentials.clone()),
             components,
             in_force,
+            abandoned: job_sources::Abandoned::default(),
             config: Arc::new(config.clone()),
             leases: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -360,6 +363,7 @@ impl Shell {
             metrics: self.metrics.clone(),
             credentials: self.credentials.clone(),
             components: self.components.clone(),
+            abandoned: self.abandoned.clone(),
         }
     }
 

@@ -274,6 +274,11 @@ impl Bus {
         }
     }
 
+    /// Most bytes that the server carries in one message.
+    pub fn max_payload(&self) -> usize {
+        self.client().server_info().max_payload
+    }
+
     /// The client beneath, for what this adapter has no word for.
     pub fn client(&self) -> &Client {
         &self.shared.client

@@ -37,7 +37,7 @@ pub enum Effect {
         /// The configuration in force.
         config: Box<PoolConfig>,
     },
-    /// The source of a pool that runs is another now.
+    /// The source of a pool that runs is another now, or is asked at another pace.
     RestartSource(PoolId, u64, Box<PoolConfig>),
     /// Stop everything that was started for the pool.
     StopPool(PoolId, u64),
@@ -109,8 +109,8 @@ pub struct FoundTask {
 /// What is to be done with a block.
 #[derive(Debug, Clone)]
 pub enum BlockDuty {
-    /// Put it together and keep its bytes, then submit it. Answers: [`crate::PoolInput::BlockStored`] or
-    /// [`crate::PoolInput::BlockUnusable`], then [`crate::PoolInput::BlockAnswered`].
+    /// Put it together and keep its bytes, then submit it once. Answers: [`crate::PoolInput::BlockUnusable`], or
+    /// [`crate::PoolInput::BlockStored`] or [`crate::PoolInput::BlockUnkept`] and then [`crate::PoolInput::BlockAnswered`].
     Make {
         /// Its hash.
         hash: Hash32,
@@ -123,7 +123,7 @@ pub enum BlockDuty {
         /// Who found it.
         worker: WorkerId,
     },
-    /// Its bytes are kept but no answer is known: submit it again.
+    /// It is not decided: submit it once more. Answers as for [`BlockDuty::Make`].
     Resubmit(Hash32),
     /// Keep its new state.
     StoreState {

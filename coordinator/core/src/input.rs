@@ -9,6 +9,7 @@ use bus_schemas::{
     job::{AlgorithmRef, Job, WorkUnit},
     ledger::LedgerRecord,
     member::{JoinRequest, Leave, Member},
+    node_status::NodeStatus,
     share::Share,
     throttle::{KeptOrders, Throttle, ThrottleTarget},
 };
@@ -184,8 +185,12 @@ pub enum PoolInput {
     BlockStored(Hash32),
     /// A block could not be put together; it is given up with this reason.
     BlockUnusable(Hash32, String),
-    /// The job source answered for a block.
+    /// The bytes of a block cannot be kept, for this reason; it is submitted all the same.
+    BlockUnkept(Hash32, String),
+    /// The job source answered for a block, once for each submission.
     BlockAnswered(Hash32, BlockAnswer),
+    /// How the nodes of the job source do.
+    Nodes(Vec<NodeFacts>),
     /// The ledger record with this number is stored.
     LedgerAppended(u64),
     /// A message could not be read and was put aside.
@@ -266,4 +271,22 @@ pub enum BlockAnswer {
     NotTip,
     /// Refused.
     Refused(String),
+    /// Not decided: it is to be submitted again.
+    Open {
+        /// What was said, for people.
+        said: String,
+        /// Something was said whose meaning is not known.
+        unknown: bool,
+        /// What some have decided; it stands if the others never do.
+        standing: Option<Box<Self>>,
+    },
+}
+
+/// A node of the job source as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// For people.
+    pub status: NodeStatus,
+    /// While it lags: the node that is further, and how far that is.
+    pub behind: Option<(String, u64)>,
 }

@@ -20,8 +20,8 @@ mod world;
 pub use coordinator::{Coordinator, PoolCapacity, STATUS_INTERVAL_MS, THROTTLE_EXPIRY_INTERVAL_MS};
 pub use effect::{BlockDuty, Effect, FoundTask, JudgeTask, PoolEffect};
 pub use input::{
-    ArrivedFound, ArrivedShare, BlockAnswer, Input, JudgedFound, JudgedShare, LeaseInput, PoolInput,
-    Recovered, Template, Verdict,
+    ArrivedFound, ArrivedShare, BlockAnswer, Input, JudgedFound, JudgedShare, LeaseInput, NodeFacts,
+    PoolInput, Recovered, Template, Verdict,
 };
 pub use registry::{Applied, Registry};
 pub use time::{MonoMs, Now};

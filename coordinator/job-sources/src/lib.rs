@@ -20,7 +20,8 @@ pub mod payout;
 pub mod source;
 
 pub use assembly::{Assembly, AssemblyError, FoundBlock, HeaderAssembly, Solution};
-pub use node::{Credentials, Limits, NodeAddress};
+pub use node::{Abandoned, Credentials, Limits, NodeAddress};
 pub use source::{
-    BoxFuture, JobSource, NodeHealth, NodeReport, Proposal, SourceError, Submission, SubmitOutcome, Template,
+    BoxFuture, Decision, JobSource, NodeHealth, NodeReport, Proposal, SourceError, Submission, SubmitOutcome,
+    Template,
 };

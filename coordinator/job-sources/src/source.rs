@@ -5,15 +5,16 @@ use crate::{
     embedded::LogError,
     gbt::InvalidTemplate,
 };
-use bus_schemas::units::Target;
-use std::{future::Future, pin::Pin};
+use bus_schemas::{node_status::NodeStanding, units::Target};
+use std::{future::Future, pin::Pin, time::Duration};
 
 /// A future behind a pointer, so that [`JobSource`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where jobs come from and where blocks go.
 ///
-/// Every future may be dropped at any time: nothing is lost but the waiting. All methods may run at once, so a block
+/// Every future may be dropped at any time: nothing is lost but the waiting. What was asked of a node goes on, and whoever
+/// asks next gets the answer. All methods may run at once, so a block
 /// goes out while a long poll waits.
 pub trait JobSource: Send + Sync {
     /// The current template at once when `after` is absent; else the next one that differs from `after` in more than
@@ -23,12 +24,15 @@ pub trait JobSource: Send + Sync {
     /// Asks whether a block of this template would be valid but for its work (BIP 23 proposal).
     fn propose<'a>(&'a self, template: &'a Template) -> BoxFuture<'a, Result<Proposal, SourceError>>;
 
-    /// Gives a block to every node at once and comes back with the first success, or with all failures. Submitting
-    /// the same block again is always safe.
+    /// Gives a block to every node at once and comes back with the first success, or with all answers. Submitting
+    /// the same block again is always safe; [`Submission::decision`] tells whether that is needed.
     fn submit<'a>(&'a self, block: &'a FoundBlock) -> BoxFuture<'a, Submission>;
 
     /// What is known of each node, in order of preference.
     fn health(&self) -> Vec<NodeHealth>;
+
+    /// No template is wanted any more: ends what is asked for them. Blocks still go out.
+    fn rest(&self) {}
 }
 
 /// Something to mine.
@@ -88,7 +92,7 @@ pub enum SubmitOutcome {
     Accepted,
     /// The node had it already: as good as accepted.
     AlreadyKnown,
-    /// Valid, but not in the active chain: another block was first.
+    /// The node holds it or knows its place, and it is not in the active chain: another block is there, or none yet.
     NotTip,
     /// The node refused it.
     Refused {
@@ -109,8 +113,10 @@ impl SubmitOutcome {
 pub struct NodeReport {
     /// The node's URL, or `embedded`.
     pub node: String,
-    /// Its answer.
+    /// Its answer. An answer that judges nothing is an error: [`SourceError::NotNow`] or [`SourceError::UnknownAnswer`].
     pub outcome: Result<SubmitOutcome, SourceError>,
+    /// With [`SubmitOutcome::NotTip`]: the block in its place is so deep in the node's chain that it stays there.
+    pub buried: bool,
 }
 
 /// What the nodes that have answered so far said. Nodes that are slower than the first success are not waited for;
@@ -121,25 +127,71 @@ pub struct Submission {
     pub reports: Vec<NodeReport>,
 }
 
+/// What has become of a submitted block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It will not change by submitting again.
+    Final(SubmitOutcome),
+    /// Not decided: it is to be submitted again.
+    Open {
+        /// What the nodes said that decided nothing, for people.
+        said: String,
+        /// One of them said something that is not known here.
+        unknown: bool,
+        /// What others have decided; it stands if those that have not answered never do.
+        standing: Option<SubmitOutcome>,
+    },
+}
+
 impl Submission {
-    /// The best answer: any success wins over "not the tip", that over a refusal, and a refusal over no answer.
-    /// `None` only without nodes.
+    /// The best answer: any success wins. Without one, a node that did not answer, or could not judge, may know better
+    /// than those that did: its error wins over "not the tip", and that over a refusal. `None` only without nodes.
     pub fn outcome(&self) -> Option<Result<&SubmitOutcome, &SourceError>> {
         let rank = |report: &&NodeReport| match report.outcome {
             Ok(SubmitOutcome::Accepted) => 0,
             Ok(SubmitOutcome::AlreadyKnown) => 1,
-            Ok(SubmitOutcome::NotTip) => 2,
-            Ok(SubmitOutcome::Refused { .. }) => 3,
-            Err(_) => 4,
+            Err(_) => 2,
+            Ok(SubmitOutcome::NotTip) => 3,
+            Ok(SubmitOutcome::Refused { .. }) => 4,
         };
         self.reports.iter().min_by_key(rank).map(|report| report.outcome.as_ref())
+    }
+
+    /// What is decided by these answers. A refusal and a place that is lost are final only when every node has judged;
+    /// `None` only without nodes.
+    pub fn decision(&self) -> Option<Decision> {
+        let best = self.outcome()?;
+        if let Ok(success) = best
+            && success.is_success()
+        {
+            return Some(Decision::Final(success.clone()));
+        }
+        let decided = |report: &&NodeReport| match &report.outcome {
+            Ok(SubmitOutcome::NotTip) => report.buried,
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        let standing = self.reports.iter().filter(decided).filter_map(|report| report.outcome.as_ref().ok());
+        let standing =
+            standing.min_by_key(|outcome| matches!(outcome, SubmitOutcome::Refused { .. })).cloned();
+        let open: Vec<_> = self.reports.iter().filter(|report| !decided(report)).collect();
+        if let (true, Some(standing)) = (open.is_empty(), &standing) {
+            return Some(Decision::Final(standing.clone()));
+        }
+        let said = open.iter().map(|report| match &report.outcome {
+            Err(error) => error.to_string(),
+            Ok(_) => format!("{}: another block is in its place so far", report.node),
+        });
+        let unknown =
+            open.iter().any(|report| matches!(report.outcome, Err(SourceError::UnknownAnswer { .. })));
+        Some(Decision::Open { said: said.collect::<Vec<_>>().join("; "), unknown, standing })
     }
 }
 
 /// What is known of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeHealth {
-    /// Its URL, or `embedded`.
+    /// Its URL without name, password and query, or `embedded`.
     pub node: String,
     /// Whether templates come from it now.
     pub current: bool,
@@ -147,6 +199,14 @@ pub struct NodeHealth {
     pub failures: u32,
     /// The last failure since then.
     pub last_error: Option<String>,
+    /// What it is good for now.
+    pub standing: NodeStanding,
+    /// Height of its best block.
+    pub height: Option<u64>,
+    /// Age of its last good answer.
+    pub answered_ago: Option<Duration>,
+    /// While it lags: the node that is further, and how far that is.
+    pub behind: Option<(String, u64)>,
 }
 
 /// Why a source did not do what it was asked.
@@ -175,6 +235,32 @@ pub enum SourceError {
     Unauthorized {
         /// The node's URL.
         node: String,
+    },
+    /// The node has too much to do: HTTP 429 or 503.
+    #[error("{node}: has no room for {method} (HTTP {status})")]
+    Busy {
+        /// The node's URL.
+        node: String,
+        /// What was asked.
+        method: &'static str,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The node did not judge a block, or could not yet.
+    #[error("{node}: has not judged the block: {said}")]
+    NotNow {
+        /// The node's URL.
+        node: String,
+        /// In the node's words.
+        said: String,
+    },
+    /// The node answered for a block with something whose meaning is not known.
+    #[error("{node}: says of the block {said:?}, whose meaning is not known here")]
+    UnknownAnswer {
+        /// The node's URL.
+        node: String,
+        /// In the node's words.
+        said: String,
     },
     /// Something that is no answer.
     #[error("{node}: answers {method} with {what}")]
@@ -236,6 +322,9 @@ impl SourceError {
             Self::Timeout { .. } => "timeout",
             Self::Unauthorized { .. } => "unauthorized",
             Self::BadAnswer { .. } => "bad_answer",
+            Self::Busy { .. } => "busy",
+            Self::NotNow { .. } => "not_now",
+            Self::UnknownAnswer { .. } => "unknown_answer",
             Self::Rpc { .. } => "rpc",
             Self::Template { .. } | Self::MoneroTemplate { .. } => "template",
             Self::Assembly(_) => "assembly",

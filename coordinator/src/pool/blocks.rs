@@ -1,7 +1,9 @@
-//! Blocks: put together, kept, and submitted until a node answers.
+//! Blocks: put together, kept, and submitted once for each word of the core, which says when again.
 
 use super::{
     Context,
+    former::{Destinations, Nowhere},
+    origin::{Origin, OriginError},
     persist::{self, Failed, Pause},
     source::Current,
     writer::Templates,
@@ -10,23 +12,30 @@ use crate::run::wall;
 use bus_schemas::{
     Blob, Hash32, Message, TimestampMs, WorkerId,
     block::{BlockRecord, BlockState, TemplateRecord},
+    config::SourceConfig,
     event::block_id,
     job::Job,
     share::Finding,
     subject::Subject,
 };
 use coordinator_core::{BlockAnswer, BlockDuty, PoolInput};
-use job_sources::{Assembly, FoundBlock, SubmitOutcome};
+use job_sources::{Assembly, Decision, FoundBlock, SubmitOutcome};
 use nats_adapter::{ReadError, streams};
-use std::time::Duration;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{Id, JoinError, JoinSet},
 };
 
-/// Most blocks that are being submitted at the same time; more wait until a node has answered for one.
+/// Most blocks that are being submitted at the same time; more wait until one of these attempts has ended.
 const MAX_SUBMISSIONS: usize = 64;
-/// Longest pause between two submissions of a block that no node answered for.
+/// Most blocks in memory whose bytes the bus does not keep.
+const MAX_UNKEPT: usize = 16;
+/// Longest pause between two attempts to read from the bus.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,10 +46,19 @@ enum Unusable {
     NoTemplate(bus_schemas::JobId),
     #[error(transparent)]
     Assembly(#[from] job_sources::AssemblyError),
+    #[error("its template cannot be read: {0}")]
+    Origin(#[from] OriginError),
     #[error("the block's hash is not the one that was judged")]
     OtherHash,
     #[error("the bytes of the block are not kept any more")]
     NoBytes,
+}
+
+/// A block and the source that it belongs to.
+#[derive(Debug, Clone)]
+struct Whole {
+    block: FoundBlock,
+    source: Option<SourceConfig>,
 }
 
 /// Does what the core asks for, submissions side by side, until the pool is given up.
@@ -50,46 +68,147 @@ pub(crate) async fn run(
     source: watch::Receiver<Current>,
     templates: Templates,
 ) {
-    let mut submissions = JoinSet::new();
-    while let Some(duty) = duties.recv().await {
-        while submissions.try_join_next().is_some() {}
-        if submissions.len() >= MAX_SUBMISSIONS {
-            submissions.join_next().await;
+    let mut lane = Lane {
+        destinations: Destinations::new(context.clone(), source),
+        context,
+        templates,
+        submissions: JoinSet::new(),
+        hashes: HashMap::new(),
+        unkept: VecDeque::new(),
+    };
+    loop {
+        tokio::select! {
+            duty = duties.recv(), if lane.submissions.len() < MAX_SUBMISSIONS => {
+                let Some(duty) = duty else { return };
+                if let Err(error) = lane.perform(duty).await {
+                    return tracing::error!(pool = %lane.context.pool, %error, "a block could not be kept");
+                }
+            }
+            Some(ended) = lane.submissions.join_next_with_id() => lane.ended(ended).await,
         }
-        let block = match duty {
+    }
+}
+
+struct Lane {
+    context: Context,
+    templates: Templates,
+    destinations: Destinations,
+    submissions: JoinSet<()>,
+    /// Which block each submission is of.
+    hashes: HashMap<Id, Hash32>,
+    /// Blocks that are too large for the bus.
+    unkept: VecDeque<Arc<Whole>>,
+}
+
+impl Lane {
+    async fn perform(&mut self, duty: BlockDuty) -> Result<(), Failed> {
+        match duty {
             BlockDuty::Make { hash, job, slot, finding, worker } => {
-                let made = make(&context, &templates, hash, &job, slot, finding).await;
-                match made {
-                    Ok(block) => match keep(&context, &block, &job, worker).await {
-                        Ok(()) => {
-                            context.tell(PoolInput::BlockStored(hash)).await;
-                            block
-                        }
-                        Err(error) => return tracing::error!(%error, "a block could not be kept"),
-                    },
+                match make(&self.context, &self.templates, hash, &job, slot, finding).await {
+                    Ok(whole) => {
+                        let whole = Arc::new(whole);
+                        self.keep(&whole, &job, worker).await?;
+                        self.submit(hash, Some(whole));
+                    }
                     Err(error) => {
-                        tracing::error!(pool = %context.pool, %error, "a block was lost");
-                        context.tell(PoolInput::BlockUnusable(hash, error.to_string())).await;
-                        continue;
+                        tracing::error!(pool = %self.context.pool, %error, "a block was lost");
+                        self.context.tell(PoolInput::BlockUnusable(hash, error.to_string())).await;
                     }
                 }
             }
-            BlockDuty::Resubmit(hash) => match kept(&context, hash).await {
-                Ok(block) => block,
-                Err(error) => {
-                    context.tell(PoolInput::BlockUnusable(hash, error.to_string())).await;
-                    continue;
-                }
-            },
-            BlockDuty::StoreState { hash, height, worker, state } => {
-                if let Err(error) = store_state(&context, hash, height, worker, state).await {
-                    return tracing::error!(%error, "the state of a block could not be kept");
-                }
-                continue;
+            BlockDuty::Resubmit(hash) => {
+                let unkept = self.unkept.iter().find(|whole| whole.block.hash == hash).cloned();
+                self.submit(hash, unkept);
             }
+            BlockDuty::StoreState { hash, height, worker, state } => {
+                tracing::info!(pool = %self.context.pool, hash = block_id(hash), height, ?state, "block");
+                self.unkept.retain(|whole| whole.block.hash != hash);
+                store_state(&self.context, hash, height, worker, state).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the bytes before they are submitted. Those that the bus cannot carry stay in memory.
+    async fn keep(&mut self, whole: &Arc<Whole>, job: &Job, worker: WorkerId) -> Result<(), Failed> {
+        let hash = whole.block.hash;
+        match keep(&self.context, whole, job, worker).await {
+            Ok(()) => self.context.tell(PoolInput::BlockStored(hash)).await,
+            Err(error @ (Failed::Impossible(_) | Failed::Encode(_))) => {
+                self.unkept.push_back(whole.clone());
+                if self.unkept.len() > MAX_UNKEPT {
+                    self.unkept.pop_front();
+                }
+                let bytes = whole.block.bytes.len();
+                let reason = format!(
+                    "{error}; the block has {bytes} bytes and the server carries {}: raise max_payload in its configuration",
+                    self.context.bus.max_payload()
+                );
+                self.context.tell(PoolInput::BlockUnkept(hash, reason)).await
+            }
+            Err(error) => return Err(error),
         };
-        let (context, source) = (context.clone(), source.clone());
-        submissions.spawn(async move { submit(&context, source, block).await });
+        Ok(())
+    }
+
+    /// Submits a block once; its bytes are read where they are not at hand.
+    fn submit(&mut self, hash: Hash32, whole: Option<Arc<Whole>>) {
+        let (context, destinations) = (self.context.clone(), self.destinations.clone());
+        let task = self.submissions.spawn(async move {
+            let whole = match whole {
+                Some(whole) => whole,
+                None => match kept(&context, hash).await {
+                    Ok(whole) => Arc::new(whole),
+                    Err(error) => {
+                        context.tell(PoolInput::BlockUnusable(hash, error.to_string())).await;
+                        return;
+                    }
+                },
+            };
+            let answer = attempt(&destinations, &whole).await;
+            context.tell(PoolInput::BlockAnswered(hash, answer)).await;
+        });
+        self.hashes.insert(task.id(), hash);
+    }
+
+    /// A submission that panicked has decided nothing either.
+    async fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let hash = self.hashes.remove(&id);
+        if let (Err(error), Some(hash)) = (ended, hash) {
+            tracing::error!(pool = %self.context.pool, hash = block_id(hash), %error, "a submission broke off");
+            let answer = open("its submission broke off in the coordinator".to_owned());
+            self.context.tell(PoolInput::BlockAnswered(hash, answer)).await;
+        }
+    }
+}
+
+fn open(said: String) -> BlockAnswer {
+    BlockAnswer::Open { said, unknown: false, standing: None }
+}
+
+/// Submits a block once. The same block again is always safe.
+async fn attempt(destinations: &Destinations, whole: &Whole) -> BlockAnswer {
+    match destinations.submit(&whole.block, whole.source.as_ref()).await {
+        Ok(submission) => match submission.decision() {
+            Some(Decision::Final(outcome)) => answer(outcome),
+            Some(Decision::Open { said, unknown, standing }) => BlockAnswer::Open {
+                said,
+                unknown,
+                standing: standing.map(|outcome| Box::new(answer(outcome))),
+            },
+            None => open("its source has no nodes".to_owned()),
+        },
+        Err(Nowhere::Left) => BlockAnswer::Refused(Nowhere::Left.to_string()),
+        Err(error) => open(error.to_string()),
+    }
+}
+
+fn answer(outcome: SubmitOutcome) -> BlockAnswer {
+    match outcome {
+        SubmitOutcome::Accepted | SubmitOutcome::AlreadyKnown => BlockAnswer::Accepted,
+        SubmitOutcome::NotTip => BlockAnswer::NotTip,
+        SubmitOutcome::Refused { reason } => BlockAnswer::Refused(reason),
     }
 }
 
@@ -100,9 +219,12 @@ async fn make(
     job: &Job,
     slot: u16,
     finding: Finding,
-) -> Result<FoundBlock, Unusable> {
-    let assembly = match templates.find(&job.id) {
-        Some(assembly) => assembly,
+) -> Result<Whole, Unusable> {
+    let (assembly, source) = match templates.find(&job.id) {
+        Some(origin) => {
+            let Origin { source, assembly } = Origin::from_bytes(&origin.0)?;
+            (assembly, Some(source))
+        }
         None => read_template(context, job).await.ok_or_else(|| Unusable::NoTemplate(job.id.clone()))?,
     };
     let extranonce = job.extranonce(slot, finding.roll());
@@ -110,15 +232,15 @@ async fn make(
     if block.hash != hash {
         return Err(Unusable::OtherHash);
     }
-    Ok(block)
+    Ok(Whole { block, source })
 }
 
-async fn read_template(context: &Context, job: &Job) -> Option<Blob> {
+async fn read_template(context: &Context, job: &Job) -> Option<(Blob, Option<SourceConfig>)> {
     let subject = Subject::Template(context.pool.clone(), job.id.clone());
     let mut pause = Pause::new(FIRST_PAUSE, MAX_PAUSE);
     loop {
         match context.bus.last::<TemplateRecord>(streams::TEMPLATE, &subject).await {
-            Ok(found) => return found.map(|entry| entry.message.assembly),
+            Ok(found) => return found.map(|entry| (entry.message.assembly, entry.message.source)),
             Err(ReadError::Undecodable(error)) => {
                 tracing::error!(%error, "a kept template cannot be read");
                 return None;
@@ -128,7 +250,8 @@ async fn read_template(context: &Context, job: &Job) -> Option<Blob> {
     }
 }
 
-async fn keep(context: &Context, block: &FoundBlock, job: &Job, worker: WorkerId) -> Result<(), Failed> {
+async fn keep(context: &Context, whole: &Whole, job: &Job, worker: WorkerId) -> Result<(), Failed> {
+    let Whole { block, source } = whole;
     let record = BlockRecord {
         pool: context.pool.clone(),
         hash: block.hash,
@@ -139,6 +262,7 @@ async fn keep(context: &Context, block: &FoundBlock, job: &Job, worker: WorkerId
         state: BlockState::Found,
         bytes: Blob(block.bytes.clone()),
         at_ms: TimestampMs(wall()),
+        source: source.clone(),
     };
     put(context, &record, "found").await
 }
@@ -178,29 +302,8 @@ async fn record_with_bytes(context: &Context, hash: Hash32) -> Option<BlockRecor
     }
 }
 
-async fn kept(context: &Context, hash: Hash32) -> Result<FoundBlock, Unusable> {
+async fn kept(context: &Context, hash: Hash32) -> Result<Whole, Unusable> {
     let record = record_with_bytes(context, hash).await.ok_or(Unusable::NoBytes)?;
-    Ok(FoundBlock { hash, height: record.height, bytes: record.bytes.0 })
-}
-
-/// Submits until a node answers. The same block again is always safe.
-async fn submit(context: &Context, mut source: watch::Receiver<Current>, block: FoundBlock) {
-    let mut pause = Pause::new(FIRST_PAUSE, MAX_PAUSE);
-    loop {
-        let Ok(current) = source.wait_for(Option::is_some).await.map(|s| s.clone()) else { return };
-        let Some(current) = current else { continue };
-        let submission = current.submit(&block).await;
-        let answer = match submission.outcome() {
-            Some(Ok(SubmitOutcome::Accepted | SubmitOutcome::AlreadyKnown)) => BlockAnswer::Accepted,
-            Some(Ok(SubmitOutcome::NotTip)) => BlockAnswer::NotTip,
-            Some(Ok(SubmitOutcome::Refused { reason })) => BlockAnswer::Refused(reason.clone()),
-            Some(Err(error)) => {
-                pause.wait("no node answered for a block", error).await;
-                continue;
-            }
-            None => continue,
-        };
-        context.tell(PoolInput::BlockAnswered(block.hash, answer)).await;
-        return;
-    }
+    let block = FoundBlock { hash, height: record.height, bytes: record.bytes.0 };
+    Ok(Whole { block, source: record.source })
 }

@@ -1,9 +1,11 @@
 //! Everything that runs for a pool while it is owned. Dropped, all of it stops.
 
 mod blocks;
+mod former;
 mod found;
 mod intake;
 mod ledger;
+mod origin;
 mod persist;
 mod requests;
 mod source;
@@ -12,7 +14,7 @@ mod writer;
 use crate::{components::Components, judge::Overloaded, metrics::Metrics, recovery::Positions};
 use bus_schemas::{PoolId, config::PoolConfig, ledger::LedgerRecord};
 use coordinator_core::{BlockDuty, Input, LeaseInput, PoolEffect, PoolInput};
-use job_sources::Credentials;
+use job_sources::{Abandoned, Credentials};
 use nats_adapter::Bus;
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 use tokio::{
@@ -41,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) credentials: Arc<BTreeMap<String, Credentials>>,
     pub(crate) components: Arc<Components>,
+    pub(crate) abandoned: Abandoned,
 }
 
 impl Context {
@@ -88,7 +91,9 @@ impl OwnedPool {
         let write = writer::run(c.clone(), queues, positions, joins.clone(), templates.clone());
         spawn(&mut tasks, c, "writer", write);
         spawn(&mut tasks, c, "ledger", ledger::run(c.clone(), ledger_queue, ledger_at));
+        let nodes = source::watch_nodes(c.clone(), sources.clone());
         spawn(&mut tasks, c, "blocks", blocks::run(c.clone(), block_queue, sources, templates));
+        spawn(&mut tasks, c, "nodes", nodes);
         spawn(&mut tasks, c, "found", found::run(c.clone(), ack_queue));
         spawn(&mut tasks, c, "source", source::run(c.clone(), configs, source));
         spawn(&mut tasks, c, "intake", intake::run(c.clone(), shares_after, rooms));
@@ -98,7 +103,7 @@ impl OwnedPool {
         Self { epoch: c.epoch, _tasks: tasks, members, jobs, ledger, blocks, acks, joins, config, room }
     }
 
-    /// The source is another one now.
+    /// The source is another one now, or is asked at another pace.
     pub(crate) fn configure(&self, config: PoolConfig) {
         self.config.send_replace(config);
     }

@@ -21,6 +21,9 @@ pub(crate) enum Failed {
     /// It cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What the core carried unread is not what was given to it.
+    #[error("a template cannot be read: {0}")]
+    Origin(#[from] super::origin::OriginError),
 }
 
 /// Pauses between attempts, each twice as long as the one before, up to a limit.

@@ -1,16 +1,20 @@
 //! The job source of a pool.
 
-use super::Context;
+use super::{
+    Context,
+    origin::{ENVELOPE_LEN, Origin},
+};
 use crate::{chain_log::StreamLog, components::ComponentError, judge};
 use algorithm_api::context::{ContextError, Mode, Progress, Seeded};
 use bus_schemas::{
     AlgorithmId, Blob, Hash32,
     config::{NodeEndpoint, PoolConfig, SourceConfig},
     job::{AlgorithmRef, WorkUnit},
+    node_status::NodeStatus,
 };
-use coordinator_core::{PoolInput, Template};
+use coordinator_core::{NodeFacts, PoolInput, Template};
 use job_sources::{
-    JobSource, Limits, NodeAddress, Proposal, SourceError,
+    JobSource, Limits, NodeAddress, NodeHealth, Proposal, SourceError,
     embedded::{EmbeddedSource, Params, Proof},
     gbt::GbtSource,
     monero::MoneroSource,
@@ -21,15 +25,30 @@ use tokio::sync::watch;
 /// Pause after a failed attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Time between two looks at how the nodes do.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Pause after a template that was stale when it was proposed.
 const STALE_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a source is left alone whose templates the bus cannot hold.
+const TOO_LARGE_PAUSE: Duration = Duration::from_secs(10);
+
+/// A source that was opened.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    /// As it is configured.
+    pub(crate) config: Arc<SourceConfig>,
+    /// Where blocks go.
+    pub(crate) source: Arc<dyn JobSource>,
+}
+
 /// The source in use, for whoever has a block.
-pub(crate) type Current = Option<Arc<dyn JobSource>>;
+pub(crate) type Current = Option<Opened>;
 
 /// Why a source cannot be used; the text goes into an event.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error(
         "no algorithm {0} is known here; known are sha256d, scrypt-1024-1-1, blake3 and randomx-v1, and what the pool names as its component"
     )]
@@ -46,8 +65,16 @@ enum Trouble {
         "{0} does not search what this source hands out; randomx-v1 goes with the source monero, the others with the rest"
     )]
     OtherWork(AlgorithmId),
+    #[error("the embedded chain has no nodes")]
+    NoNodes,
+    #[error("the template cannot be written: {0}")]
+    Origin(#[from] super::origin::OriginError),
     #[error("what shares are judged with cannot be prepared: {0}")]
     Context(#[from] ContextError),
+    #[error(
+        "a block of this template takes {bytes} bytes and the NATS server carries {max}; raise max_payload in its configuration"
+    )]
+    TooLarge { bytes: usize, max: usize },
     #[error("what shares are judged with cannot be prepared: {0}; this is a defect of the algorithm")]
     Preparation(#[from] tokio::task::JoinError),
 }
@@ -60,17 +87,43 @@ pub(crate) async fn run(
 ) {
     loop {
         let config = configs.borrow_and_update().clone();
-        tokio::select! {
-            () = follow(&context, &config, &current) => return,
-            changed = configs.changed() => if changed.is_err() { return },
+        let pace = configs.clone();
+        let ended = tokio::select! {
+            () = follow(&context, &config, pace, &current) => true,
+            changed = another(&mut configs, &config) => !changed,
+        };
+        if let Some(former) = current.send_replace(None) {
+            former.source.rest();
         }
-        current.send_replace(None);
+        if ended {
+            return;
+        }
     }
 }
 
-/// Ends only when nobody listens.
-async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<Current>) {
-    let (algorithm, source) = loop {
+/// Waits for a configuration with another source; `false` when there will be none.
+async fn another(configs: &mut watch::Receiver<PoolConfig>, config: &PoolConfig) -> bool {
+    loop {
+        if configs.changed().await.is_err() {
+            return false;
+        }
+        let new = configs.borrow_and_update();
+        if (&new.source, &new.algorithm, &new.component)
+            != (&config.source, &config.algorithm, &config.component)
+        {
+            return true;
+        }
+    }
+}
+
+/// Ends only when nobody listens. `pace` tells how often a job is renewed.
+async fn follow(
+    context: &Context,
+    config: &PoolConfig,
+    mut pace: watch::Receiver<PoolConfig>,
+    current: &watch::Sender<Current>,
+) {
+    let (algorithm, opened) = loop {
         match open(context, config).await {
             Ok(opened) => break opened,
             Err(trouble) => {
@@ -80,18 +133,25 @@ async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<
             }
         }
     };
-    current.send_replace(Some(source.clone()));
-    let refresh = Duration::from_millis(config.job_refresh_ms.into());
+    current.send_replace(Some(opened.clone()));
+    let source = opened.source;
     let mut after: Option<job_sources::Template> = None;
     loop {
+        let refresh = Duration::from_millis(pace.borrow_and_update().job_refresh_ms.into());
         // Asked anew at the refresh, so that the header's time goes on though nothing else changed.
-        let asked = tokio::time::timeout(refresh, source.template(after.as_ref())).await;
+        let asked = tokio::select! {
+            asked = tokio::time::timeout(refresh, source.template(after.as_ref())) => asked,
+            changed = pace.changed() => if changed.is_err() { return } else { continue },
+        };
         let Ok(answer) = asked else {
             after = None;
             continue;
         };
         let offered = match answer {
-            Ok(template) => offer(&*source, &template, &algorithm).await.map(|offered| (offered, template)),
+            Ok(template) => {
+                let offered = offer(context, &opened.config, &*source, &template, &algorithm).await;
+                offered.map(|offered| (offered, template))
+            }
             Err(error) => Err(error.into()),
         };
         let goes_on = match offered {
@@ -113,15 +173,39 @@ async fn follow(context: &Context, config: &PoolConfig, current: &watch::Sender<
     }
 }
 
+/// Tells the core how the nodes do, until nobody listens.
+pub(crate) async fn watch_nodes(context: Context, current: watch::Receiver<Current>) {
+    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(opened) = current.borrow().clone() else { continue };
+        let facts = opened.source.health().into_iter().map(facts).collect();
+        if !context.tell(PoolInput::Nodes(facts)).await {
+            return;
+        }
+    }
+}
+
+fn facts(health: NodeHealth) -> NodeFacts {
+    let NodeHealth { node, last_error, standing, height, answered_ago, behind, .. } = health;
+    let answered_ms_ago = answered_ago.map(|ago| ago.as_millis().try_into().unwrap_or(u64::MAX));
+    NodeFacts { status: NodeStatus { node, standing, height, answered_ms_ago, last_error }, behind }
+}
+
 async fn pause(context: &Context, trouble: &Trouble) -> bool {
-    tracing::warn!(pool = %context.pool, error = %trouble, "no template");
+    // Once for each state in an event; here only for those who look closely.
+    tracing::debug!(pool = %context.pool, error = %trouble, "no template");
     let goes_on = context.tell(PoolInput::SourceFailed(trouble.to_string())).await;
-    tokio::time::sleep(RETRY_PAUSE).await;
+    let pause = if matches!(trouble, Trouble::TooLarge { .. }) { TOO_LARGE_PAUSE } else { RETRY_PAUSE };
+    tokio::time::sleep(pause).await;
     goes_on
 }
 
 /// The template for the core, `None` when its node says that it is stale already.
 async fn offer(
+    context: &Context,
+    config: &Arc<SourceConfig>,
     source: &dyn JobSource,
     template: &job_sources::Template,
     algorithm: &AlgorithmRef,
@@ -138,6 +222,11 @@ async fn offer(
         prepare(&algorithm.id, &work).await?;
     }
     let assembly = template.assembly.to_bytes().map_err(SourceError::from)?;
+    let assembly = Origin { source: (**config).clone(), assembly: Blob(assembly) }.to_bytes()?;
+    let (bytes, max) = (assembly.len() + ENVELOPE_LEN, context.bus.max_payload());
+    if bytes > max {
+        return Err(Trouble::TooLarge { bytes, max });
+    }
     Ok(Some(Template {
         algorithm: algorithm.clone(),
         work,
@@ -194,23 +283,30 @@ async fn algorithm(context: &Context, config: &PoolConfig) -> Result<(AlgorithmR
 }
 
 /// The source, and how its jobs name their algorithm.
-async fn open(context: &Context, config: &PoolConfig) -> Result<(AlgorithmRef, Arc<dyn JobSource>), Trouble> {
+async fn open(context: &Context, config: &PoolConfig) -> Result<(AlgorithmRef, Opened), Trouble> {
     let (wanted, algorithm) = algorithm(context, config).await?;
-    let source: Arc<dyn JobSource> = match &config.source {
+    let source = match &config.source {
         SourceConfig::Embedded(chain) => {
             let log = StreamLog::new(context.bus.clone(), context.pool.clone());
             Arc::new(EmbeddedSource::open(Params { algorithm, config: chain.clone() }, log).await?)
         }
+        nodes => open_nodes(context, nodes)?,
+    };
+    Ok((wanted, Opened { config: Arc::new(config.source.clone()), source }))
+}
+
+/// A source of nodes; nothing is asked of them yet.
+pub(crate) fn open_nodes(context: &Context, config: &SourceConfig) -> Result<Arc<dyn JobSource>, Trouble> {
+    Ok(match config {
         SourceConfig::GetBlockTemplate(nodes) => {
-            let addresses = addresses(context, &nodes.nodes)?;
-            Arc::new(GbtSource::new(nodes, addresses, Limits::default())?)
+            let source = GbtSource::new(nodes, addresses(context, &nodes.nodes)?, Limits::default())?;
+            Arc::new(source.remembering(context.abandoned.clone()))
         }
         SourceConfig::Monero(nodes) => {
-            let addresses = addresses(context, &nodes.nodes)?;
-            Arc::new(MoneroSource::new(nodes, addresses, Limits::default())?)
+            Arc::new(MoneroSource::new(nodes, addresses(context, &nodes.nodes)?, Limits::default())?)
         }
-    };
-    Ok((wanted, source))
+        SourceConfig::Embedded(_) => return Err(Trouble::NoNodes),
+    })
 }
 
 /// The nodes with what lies about them in the host's file.

@@ -3,6 +3,7 @@
 
 use super::{
     Context,
+    origin::Origin,
     persist::{self, Failed},
     requests::Waiting,
 };
@@ -97,7 +98,8 @@ impl Writer {
     async fn job(&mut self, job: &Job, assembly: Blob) -> Result<(), Failed> {
         let Context { bus, pool, .. } = &self.context;
         self.templates.keep(job.id.clone(), assembly.clone());
-        let template = TemplateRecord { job: job.id.clone(), assembly };
+        let Origin { source, assembly } = Origin::from_bytes(&assembly.0)?;
+        let template = TemplateRecord { job: job.id.clone(), assembly, source: Some(source) };
         let subject = Subject::Template(pool.clone(), job.id.clone()).to_string();
         persist::store(bus, &subject, job.id.as_str(), template.encode()?.into()).await?;
         let subject = Subject::Job(pool.clone()).to_string();

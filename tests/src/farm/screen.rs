@@ -118,6 +118,12 @@ pub fn told(event: &Event) -> Option<String> {
         EventData::BlockRefused { hash, height, worker, reason } => {
             format!("block refused    height {height:<6} {}  found by {worker}: {reason}", digits(hash))
         }
+        EventData::BlockWaiting { hash, height, worker, reason } => {
+            format!("block waiting    height {height:<6} {}  found by {worker}: {reason}", digits(hash))
+        }
+        EventData::BlockUnkept { hash, height, worker, reason } => {
+            format!("block not kept   height {height:<6} {}  found by {worker}: {reason}", digits(hash))
+        }
         EventData::WorkerJoined { worker, role, slot, .. } => {
             format!("worker joined    {worker} as {} in slot {slot}", lower(role))
         }
@@ -182,6 +188,12 @@ pub fn told(event: &Event) -> Option<String> {
         }
         EventData::SourceFailed { reason } => format!("job source       gives nothing: {reason}"),
         EventData::SourceRecovered {} => "job source       gives jobs again".to_owned(),
+        EventData::SourceLagging { node, height, further, further_height } => {
+            format!("node lags        {node} is at {height}, {further} at {further_height}")
+        }
+        EventData::SourceNodeChanged { node, standing, reason, .. } => {
+            format!("node             {node} is {standing}: {reason}")
+        }
         EventData::MessageUndecodable { subject, reason, count } => {
             format!("unreadable       {count} messages on {subject}: {reason}")
         }

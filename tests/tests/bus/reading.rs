@@ -134,7 +134,7 @@ async fn everything_that_is_there_is_read_to_the_end_and_nothing_is_nothing() {
 async fn the_largest_messages_pass_through_a_stream() {
     let farm = Farm::start().await;
     let mut template =
-        TemplateRecord { assembly: Blob(vec![7; MAX_BLOB_LEN]), job: JobId::new("0").unwrap() };
+        TemplateRecord { assembly: Blob(vec![7; MAX_BLOB_LEN]), job: JobId::new("0").unwrap(), source: None };
     for number in 0..6 {
         template.job = JobId::new(number.to_string()).unwrap();
         let subject = Subject::Template(pool(), template.job.clone());

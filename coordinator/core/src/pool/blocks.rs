@@ -1,6 +1,8 @@
-//! Blocks: found once, kept before they are submitted, submitted until a node answers.
+//! Blocks: found once, kept before they are submitted, and submitted until they are decided. Silence and "not now" decide
+//! nothing: a block is submitted again after a pause, however often, until it is accepted, the chain has another in its
+//! place for good, or every node that can judge says no.
 
-use crate::effect::BlockDuty;
+use crate::{effect::BlockDuty, input::BlockAnswer, time::MonoMs};
 use bus_schemas::{Hash32, WorkerId, block::BlockState, event::EventData, job::Job, share::Finding};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,25 +11,42 @@ use std::{
 
 /// Most blocks that are remembered; older ones are in the stream.
 pub const MAX_BLOCKS: usize = 1_024;
-/// Most unanswered blocks of former terms that are submitted again at a takeover.
+/// Most undecided blocks of former terms that are submitted again at a takeover.
 pub const MAX_RESUBMITS: usize = 256;
+/// Most blocks that are submitted again at the same time, so that a new one need not wait for them.
+pub const MAX_RESUBMITS_UNDER_WAY: usize = 16;
+/// First pause before a block is submitted again, milliseconds; each is twice as long as the one before.
+pub const FIRST_RESUBMIT_MS: u64 = 250;
+/// Longest such pause, milliseconds.
+pub const MAX_RESUBMIT_MS: u64 = 30_000;
+/// How long a block is submitted again although some node has said a definite no, or every answer is one whose meaning is
+/// not known, milliseconds. Then that stands.
+pub const PATIENCE_MS: u64 = 3_600_000;
+/// How long a block may be undecided until people are told, milliseconds.
+pub const WAITING_NOTICE_MS: u64 = 120_000;
 /// Block candidates a second of one worker that are judged; a real one comes far less often.
 pub const FOUND_RATE_LIMIT: u32 = 20;
-
-/// Blocks on one previous block that are submitted, unless refused: the chain takes one, and where a block is easier
-/// than a share there are thousands before the next job is there.
+/// Blocks of one job that are submitted, unless refused: the chain takes one, and where a block is easier than a share
+/// there are thousands before the next job is there. A later job on the same previous block is another matter: then the
+/// chain has gone back to it.
 pub const MAX_SIBLINGS: usize = 4;
 
 #[derive(Debug)]
 struct Block {
     height: u64,
-    /// The previous block's hash, unknown after a recovery.
-    previous: Option<Hash32>,
+    /// Number of its job, unknown after a recovery.
+    job: Option<u64>,
     worker: WorkerId,
     state: BlockState,
     /// Messages of the block lane that wait until its bytes are kept.
     waiting: BTreeSet<u64>,
     stored: bool,
+    /// Since when nodes have left it undecided.
+    open_since: Option<MonoMs>,
+    /// The last pause before it was submitted again, milliseconds.
+    pause: u64,
+    /// People know that it is undecided.
+    told: bool,
 }
 
 /// The blocks of one pool.
@@ -35,6 +54,10 @@ struct Block {
 pub(crate) struct Blocks {
     known: BTreeMap<Hash32, Block>,
     order: VecDeque<Hash32>,
+    /// When undecided blocks are to be submitted again.
+    due: BTreeSet<(MonoMs, Hash32)>,
+    /// Those that are being submitted again.
+    under_way: BTreeSet<Hash32>,
     pub(crate) accepted: u64,
 }
 
@@ -49,27 +72,41 @@ pub(crate) enum Discovery {
     Kept,
 }
 
+/// What an answer leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    pub(crate) duty: Option<BlockDuty>,
+    pub(crate) event: Option<EventData>,
+    /// Messages that need not come again.
+    pub(crate) acknowledged: BTreeSet<u64>,
+}
+
 impl Blocks {
-    /// Blocks as their records tell; the second value is which must be submitted again.
-    pub(crate) fn recover(records: Vec<(Hash32, u64, WorkerId, BlockState)>) -> (Self, Vec<Hash32>) {
+    /// Blocks as their records tell. Those that are undecided are due at once.
+    pub(crate) fn recover(records: Vec<(Hash32, u64, WorkerId, BlockState)>, now: MonoMs) -> Self {
         let mut this = Self::default();
-        let mut again = Vec::new();
         for (hash, height, worker, state) in records {
-            if state == BlockState::Found && again.len() < MAX_RESUBMITS {
-                again.push(hash);
+            if state == BlockState::Found && this.due.len() < MAX_RESUBMITS {
+                this.due.insert((now, hash));
             }
-            let waiting = BTreeSet::new();
-            this.insert(hash, Block { height, previous: None, worker, state, waiting, stored: true });
+            this.insert(hash, Block { stored: true, ..Block::new(height, None, worker, state) });
         }
-        (this, again)
+        this
     }
 
     fn insert(&mut self, hash: Hash32, block: Block) {
         self.known.insert(hash, block);
         self.order.push_back(hash);
         while self.order.len() > MAX_BLOCKS {
-            if let Some(old) = self.order.pop_front() {
+            // One that is undecided is forgotten last; its bytes are in the stream for the next owner.
+            let known = &self.known;
+            let decided =
+                |hash: &Hash32| known.get(hash).is_none_or(|block| block.state != BlockState::Found);
+            let place = self.order.iter().position(decided).unwrap_or(0);
+            if let Some(old) = self.order.remove(place) {
                 self.known.remove(&old);
+                self.under_way.remove(&old);
+                self.due.retain(|(_, due)| *due != old);
             }
         }
     }
@@ -84,28 +121,20 @@ impl Blocks {
         token: Option<u64>,
     ) -> Discovery {
         if let Some(block) = self.known.get_mut(&hash) {
-            if block.stored {
+            if block.stored || block.state != BlockState::Found {
                 return Discovery::Kept;
             }
             block.waiting.extend(token);
             return Discovery::UnderWay;
         }
-        let previous = Some(job.work.prev_hash());
-        let siblings = self
-            .known
-            .values()
-            .filter(|block| block.previous == previous && !matches!(block.state, BlockState::Refused { .. }));
-        if siblings.count() >= MAX_SIBLINGS {
+        let of_job = |block: &&Block| {
+            block.job == Some(job.sequence) && !matches!(block.state, BlockState::Refused { .. })
+        };
+        if self.known.values().filter(of_job).count() >= MAX_SIBLINGS {
             return Discovery::Kept;
         }
-        let block = Block {
-            height: job.height,
-            previous,
-            worker: worker.clone(),
-            state: BlockState::Found,
-            waiting: token.into_iter().collect(),
-            stored: false,
-        };
+        let mut block = Block::new(job.height, Some(job.sequence), worker.clone(), BlockState::Found);
+        block.waiting.extend(token);
         self.insert(hash, block);
         let event = EventData::BlockFound {
             hash: hash.to_display_hex(),
@@ -124,13 +153,62 @@ impl Blocks {
         std::mem::take(&mut block.waiting)
     }
 
-    /// The state of a block is known; `None` when it was known before.
-    pub(crate) fn answered(&mut self, hash: Hash32, state: BlockState) -> Option<(BlockDuty, EventData)> {
+    /// Its bytes cannot be kept; it is submitted all the same.
+    pub(crate) fn unkept(&self, hash: Hash32, reason: String) -> Option<EventData> {
+        let block = self.known.get(&hash)?;
+        let (height, worker) = (block.height, block.worker.clone());
+        Some(EventData::BlockUnkept { hash: hash.to_display_hex(), height, worker, reason })
+    }
+
+    /// What the nodes say of a block. Nothing comes of it when it was decided before.
+    pub(crate) fn answered(&mut self, hash: Hash32, answer: BlockAnswer, now: MonoMs) -> Answered {
+        self.under_way.remove(&hash);
+        let Some(block) = self.known.get_mut(&hash) else { return Answered::default() };
+        if block.state != BlockState::Found {
+            return Answered::default();
+        }
+        let state = match answer {
+            BlockAnswer::Accepted => BlockState::Accepted,
+            BlockAnswer::NotTip => BlockState::NotTip,
+            BlockAnswer::Refused(reason) => BlockState::Refused { reason },
+            BlockAnswer::Open { said, unknown, standing } => {
+                let since = *block.open_since.get_or_insert(now);
+                let tired = now.since(since) >= PATIENCE_MS;
+                match (tired, standing, unknown) {
+                    (true, Some(standing), _) => return self.answered(hash, *standing, now),
+                    (true, None, true) => BlockState::Refused {
+                        reason: format!(
+                            "no answer within {} min had a meaning: {said}",
+                            PATIENCE_MS / 60_000
+                        ),
+                    },
+                    _ => {
+                        return Answered { event: self.wait(hash, said, unknown, now), ..Answered::default() };
+                    }
+                }
+            }
+        };
+        self.decide(hash, state)
+    }
+
+    /// Submits it again later; tells people once.
+    fn wait(&mut self, hash: Hash32, said: String, unknown: bool, now: MonoMs) -> Option<EventData> {
         let block = self.known.get_mut(&hash)?;
-        if block.state != BlockState::Found || state == BlockState::Found {
+        block.pause = (block.pause * 2).clamp(FIRST_RESUBMIT_MS, MAX_RESUBMIT_MS);
+        self.due.insert((now.plus(block.pause), hash));
+        let long = block.open_since.is_some_and(|since| now.since(since) >= WAITING_NOTICE_MS);
+        if block.told || !(unknown || long) {
             return None;
         }
+        block.told = true;
+        let (height, worker) = (block.height, block.worker.clone());
+        Some(EventData::BlockWaiting { hash: hash.to_display_hex(), height, worker, reason: said })
+    }
+
+    fn decide(&mut self, hash: Hash32, state: BlockState) -> Answered {
+        let Some(block) = self.known.get_mut(&hash) else { return Answered::default() };
         block.state = state.clone();
+        let acknowledged = std::mem::take(&mut block.waiting);
         let (height, worker) = (block.height, block.worker.clone());
         let id = hash.to_display_hex();
         let refused =
@@ -143,6 +221,47 @@ impl Blocks {
                 EventData::BlockAccepted { hash: id, height, worker: worker.clone() }
             }
         };
-        Some((BlockDuty::StoreState { hash, height, worker, state }, event))
+        let duty = BlockDuty::StoreState { hash, height, worker, state };
+        Answered { duty: Some(duty), event: Some(event), acknowledged }
+    }
+
+    /// Undecided blocks whose time has come.
+    pub(crate) fn due(&mut self, now: MonoMs) -> Vec<Hash32> {
+        let mut due = Vec::new();
+        while self.under_way.len() < MAX_RESUBMITS_UNDER_WAY
+            && let Some((_, hash)) = self.due.first().copied().filter(|(at, _)| *at <= now)
+        {
+            self.due.pop_first();
+            self.under_way.insert(hash);
+            due.push(hash);
+        }
+        due
+    }
+
+    /// When [`Blocks::due`] has something.
+    pub(crate) fn deadline(&self) -> Option<MonoMs> {
+        let room = self.under_way.len() < MAX_RESUBMITS_UNDER_WAY;
+        self.due.first().filter(|_| room).map(|(at, _)| *at)
+    }
+
+    /// How many are undecided.
+    pub(crate) fn open(&self) -> u64 {
+        self.known.values().filter(|block| block.state == BlockState::Found).count() as u64
+    }
+}
+
+impl Block {
+    fn new(height: u64, job: Option<u64>, worker: WorkerId, state: BlockState) -> Self {
+        Self {
+            height,
+            job,
+            worker,
+            state,
+            waiting: BTreeSet::new(),
+            stored: false,
+            open_since: None,
+            pause: 0,
+            told: false,
+        }
     }
 }

@@ -169,8 +169,11 @@ impl Jobs {
         self.latest = Some(template);
     }
 
-    pub(crate) fn drop_template(&mut self) {
+    /// The source is another one from now on: no job of the one before is in force. What was found under them counts until
+    /// the stream holds a job of the new one.
+    pub(crate) fn withdraw(&mut self) {
         self.latest = None;
+        self.current = None;
     }
 
     pub(crate) fn renew(&mut self) {

@@ -5,12 +5,16 @@ mod bucket;
 mod intake;
 mod jobs;
 mod members;
+mod nodes;
 mod refusals;
 mod slots;
 mod stop;
 mod vardiff;
 
-pub use blocks::{FOUND_RATE_LIMIT, MAX_BLOCKS, MAX_SIBLINGS};
+pub use blocks::{
+    FIRST_RESUBMIT_MS, FOUND_RATE_LIMIT, MAX_BLOCKS, MAX_RESUBMIT_MS, MAX_RESUBMITS, MAX_RESUBMITS_UNDER_WAY,
+    MAX_SIBLINGS, PATIENCE_MS, WAITING_NOTICE_MS,
+};
 pub use intake::{
     LEDGER_BUSY_INTERVAL_MS, LEDGER_BUSY_SHARES, LEDGER_INTERVAL_MS, MAX_PENDING, SHARES_PER_RECORD,
 };
@@ -30,7 +34,6 @@ use crate::{
 use blocks::{Blocks, Discovery};
 use bus_schemas::{
     CoordinatorId, Hash32, PoolId, TimestampMs, WorkerId,
-    block::BlockState,
     command::{Membership, PoolStatus},
     config::PoolConfig,
     event::EventData,
@@ -40,6 +43,7 @@ use bus_schemas::{
 use intake::{Intake, Intaken, check_claim};
 use jobs::Jobs;
 use members::{Capacity, Changes, Members, Terms};
+use nodes::Nodes;
 use refusals::Refusals;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -76,6 +80,7 @@ pub(crate) struct Pool {
     /// Who was told to stop and has not said so.
     stop: Option<Stop>,
     reviewed_at: MonoMs,
+    nodes: Nodes,
     asks: VecDeque<Ask>,
 }
 
@@ -92,11 +97,7 @@ impl Pool {
     ) -> Self {
         let steps = found.members.iter().flat_map(|m| &m.difficulty);
         let jobs = Jobs::recover(found.jobs, steps.map(|s| s.from_job).max().unwrap_or(0));
-        let (blocks, again) = Blocks::recover(found.blocks);
-        let mut asks = VecDeque::new();
-        asks.extend(
-            again.into_iter().map(|h| Ask::Effect(PoolEffect::Block(Box::new(BlockDuty::Resubmit(h))))),
-        );
+        let blocks = Blocks::recover(found.blocks, now.mono);
         let mut this = Self {
             members: Members::recover(found.members, jobs.sequence(), now),
             intake: Intake::recover(found.ledger, now.mono),
@@ -112,7 +113,8 @@ impl Pool {
             at_rest: false,
             stop: None,
             reviewed_at: now.mono,
-            asks,
+            nodes: Nodes::default(),
+            asks: VecDeque::new(),
         };
         this.at_rest = this.terms(world).at_rest();
         let changes = this.with_members(world, |m, terms| m.reconcile(terms, now));
@@ -155,12 +157,14 @@ impl Pool {
         result
     }
 
-    /// Another configuration is in force; `true` when the job source is another one.
+    /// Another configuration is in force; `true` when the job source is another one or is asked at another pace.
     pub(crate) fn configure(&mut self, config: PoolConfig, world: World<'_>, now: Now) -> bool {
         let of = |config: &PoolConfig| (config.source.clone(), config.algorithm.clone(), config.component);
         let other_source = of(&config) != of(&self.config);
+        let other_pace = config.job_refresh_ms != self.config.job_refresh_ms;
         if other_source {
-            self.jobs.drop_template();
+            self.jobs.withdraw();
+            self.nodes.forget();
         }
         if config.mode != self.config.mode || config.slot_bits != self.config.slot_bits {
             self.jobs.renew();
@@ -175,7 +179,7 @@ impl Pool {
         }
         self.reconsider(other_wish, world, now);
         self.next_job(now);
-        other_source
+        other_source || other_pace
     }
 
     /// Some configuration is another one now; after a `prompt` decision nobody waits to step back.
@@ -257,15 +261,14 @@ impl Pool {
                 for token in self.blocks.stored(hash) {
                     self.ask(PoolEffect::AckFound(token));
                 }
-                self.block_answered(hash, BlockState::Refused { reason });
+                self.block_answered(hash, BlockAnswer::Refused(reason), now);
             }
-            PoolInput::BlockAnswered(hash, answer) => {
-                let state = match answer {
-                    BlockAnswer::Accepted => BlockState::Accepted,
-                    BlockAnswer::NotTip => BlockState::NotTip,
-                    BlockAnswer::Refused(reason) => BlockState::Refused { reason },
-                };
-                self.block_answered(hash, state);
+            PoolInput::BlockUnkept(hash, reason) => {
+                self.blocks.unkept(hash, reason).into_iter().for_each(|event| self.tell(event));
+            }
+            PoolInput::BlockAnswered(hash, answer) => self.block_answered(hash, answer, now),
+            PoolInput::Nodes(facts) => {
+                self.nodes.observe(facts).into_iter().for_each(|event| self.tell(event));
             }
             PoolInput::LedgerAppended(number) => {
                 self.intake.appended(number);
@@ -287,6 +290,9 @@ impl Pool {
         for event in self.refusals.tell(now.mono) {
             self.tell(event);
         }
+        for hash in self.blocks.due(now.mono) {
+            self.ask(PoolEffect::Block(Box::new(BlockDuty::Resubmit(hash))));
+        }
         self.account(now);
         self.next_job(now);
     }
@@ -296,7 +302,12 @@ impl Pool {
     }
 
     pub(crate) fn deadline(&self) -> MonoMs {
-        let others = [self.refusals.deadline(), self.intake.deadline(), self.jobs.deadline(&self.config)];
+        let others = [
+            self.refusals.deadline(),
+            self.intake.deadline(),
+            self.jobs.deadline(&self.config),
+            self.blocks.deadline(),
+        ];
         others.into_iter().flatten().fold(self.review_due(), MonoMs::min)
     }
 
@@ -439,11 +450,11 @@ impl Pool {
         }
     }
 
-    fn block_answered(&mut self, hash: Hash32, state: BlockState) {
-        if let Some((duty, event)) = self.blocks.answered(hash, state) {
-            self.ask(PoolEffect::Block(Box::new(duty)));
-            self.tell(event);
-        }
+    fn block_answered(&mut self, hash: Hash32, answer: BlockAnswer, now: Now) {
+        let answered = self.blocks.answered(hash, answer, now.mono);
+        answered.acknowledged.into_iter().for_each(|token| self.ask(PoolEffect::AckFound(token)));
+        answered.duty.into_iter().for_each(|duty| self.ask(PoolEffect::Block(Box::new(duty))));
+        answered.event.into_iter().for_each(|event| self.tell(event));
     }
 
     /// How the pool runs.
@@ -464,6 +475,8 @@ impl Pool {
             work,
             shares_refused: self.intake.refused_total,
             blocks_accepted: self.blocks.accepted,
+            blocks_open: self.blocks.open(),
+            nodes: self.nodes.status().to_vec(),
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod backups;
+mod blocks;
 mod crashes;
 mod foresight;
 mod model;

@@ -79,6 +79,12 @@ pub struct Farm {
     pub replies: BTreeMap<u64, Result<Member, bus_schemas::command::ErrorCode>>,
     pub acked: Vec<u64>,
     pub submitted: Vec<Hash32>,
+    /// What the nodes say of every block.
+    pub nodes_say: BlockAnswer,
+    /// The bus cannot hold blocks.
+    pub too_large: bool,
+    /// How often the shell was told of another source or pace.
+    pub sources: u32,
     /// The stream position up to which the living coordinator was given shares.
     fed: u64,
     pub epoch: Option<u64>,
@@ -129,6 +135,9 @@ impl Farm {
             replies: BTreeMap::new(),
             acked: Vec::new(),
             submitted: Vec::new(),
+            nodes_say: BlockAnswer::Accepted,
+            too_large: false,
+            sources: 0,
             fed: 0,
             epoch: None,
             inputs: VecDeque::new(),
@@ -282,7 +291,8 @@ impl Farm {
                 self.fed = shares_after;
             }
             Effect::StopPool(..) => self.epoch = None,
-            Effect::RestartSource(..) | Effect::PublishStatus(..) | Effect::PublishInForce(_) => {}
+            Effect::RestartSource(..) => self.sources += 1,
+            Effect::PublishStatus(..) | Effect::PublishInForce(_) => {}
             Effect::KeepOrders(target, kept) => drop(self.kept.orders.insert(target, *kept)),
             Effect::PublishEvent(event) => self.events.push(event.what.clone()),
             Effect::Exit => self.exited = true,
@@ -346,14 +356,18 @@ impl Farm {
     fn do_block(&mut self, epoch: u64, duty: BlockDuty) {
         match duty {
             BlockDuty::Make { hash, job, worker, .. } => {
-                self.kept.blocks.insert(hash, (job.height, worker, BlockState::Found));
+                if self.too_large {
+                    self.answer(epoch, PoolInput::BlockUnkept(hash, "too large".into()));
+                } else {
+                    self.kept.blocks.insert(hash, (job.height, worker, BlockState::Found));
+                    self.answer(epoch, PoolInput::BlockStored(hash));
+                }
                 self.submitted.push(hash);
-                self.answer(epoch, PoolInput::BlockStored(hash));
-                self.answer(epoch, PoolInput::BlockAnswered(hash, BlockAnswer::Accepted));
+                self.answer(epoch, PoolInput::BlockAnswered(hash, self.nodes_say.clone()));
             }
             BlockDuty::Resubmit(hash) => {
                 self.submitted.push(hash);
-                self.answer(epoch, PoolInput::BlockAnswered(hash, BlockAnswer::Accepted));
+                self.answer(epoch, PoolInput::BlockAnswered(hash, self.nodes_say.clone()));
             }
             BlockDuty::StoreState { hash, height, worker, state } => {
                 self.kept.blocks.insert(hash, (height, worker, state));

@@ -14,7 +14,7 @@ use coordinator_core::{
     pool::{MAX_SIBLINGS, STALE_GRACE_MS},
 };
 
-const EVERY_HASH: &str =
+pub const EVERY_HASH: &str =
     r#"{"initial_share_bits":0,"min_share_bits":0,"active_members":2,"share_rate_limit":1000}"#;
 
 fn mining() -> Farm {
@@ -287,7 +287,7 @@ fn a_pool_without_room_or_algorithm_refuses_a_join_with_its_code() {
 }
 
 /// A nonce whose hash meets the easy network target.
-fn block_share(farm: &Farm) -> Share {
+pub fn block_share(farm: &Farm) -> Share {
     let job = farm.job();
     let meets = |s: &Share| {
         let verdict = crate::model::judge(&job, s.slot, &s.finding, job.network_target);
@@ -325,7 +325,7 @@ fn a_block_that_came_as_a_plain_share_is_a_block_too() {
 }
 
 #[test]
-fn of_very_many_blocks_on_one_previous_block_a_few_are_submitted_and_all_are_credited() {
+fn of_very_many_blocks_of_one_job_a_few_are_submitted_and_all_are_credited() {
     let mut farm = Farm::new(EVERY_HASH);
     farm.pool_input(PoolInput::Template(template(1, EASY_BITS, 100)));
     farm.join(1, "s1").unwrap();

@@ -11,7 +11,7 @@ use crate::{
         Template,
     },
 };
-use bus_schemas::TimestampMs;
+use bus_schemas::{TimestampMs, node_status::NodeStanding};
 use std::{
     sync::{Mutex as BlockingMutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -139,6 +139,10 @@ impl<L: ChainLog> EmbeddedSource<L> {
 
     async fn accept(&self, block: &FoundBlock) -> Result<SubmitOutcome, SourceError> {
         let mut chain = self.chain.lock().await;
+        if chain.validate(&block.bytes, now()).is_err() {
+            // The log may be further than this view of it; only the whole chain judges.
+            self.catch_up(&mut chain).await?;
+        }
         let record = match chain.validate(&block.bytes, now()) {
             Ok(record) => record,
             Err(reason) => return Ok(outcome(reason)),
@@ -178,12 +182,24 @@ impl<L: ChainLog> JobSource for EmbeddedSource<L> {
     fn submit<'a>(&'a self, block: &'a FoundBlock) -> BoxFuture<'a, Submission> {
         Box::pin(async move {
             let outcome = self.accept(block).await;
-            Submission { reports: vec![NodeReport { node: ORIGIN.to_owned(), outcome }] }
+            // Nothing in this chain is ever undone.
+            Submission { reports: vec![NodeReport { node: ORIGIN.to_owned(), outcome, buried: true }] }
         })
     }
 
     fn health(&self) -> Vec<NodeHealth> {
         let (failures, last_error) = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        vec![NodeHealth { node: ORIGIN.to_owned(), current: true, failures, last_error }]
+        let height = *self.height.borrow();
+        let standing = if failures == 0 { NodeStanding::InUse } else { NodeStanding::Failing };
+        vec![NodeHealth {
+            node: ORIGIN.to_owned(),
+            current: true,
+            failures,
+            last_error,
+            standing,
+            height: Some(height),
+            answered_ago: None,
+            behind: None,
+        }]
     }
 }

@@ -14,7 +14,7 @@ pub struct Limits {
     pub connect: Duration,
     /// For an answer that needs no waiting.
     pub answer: Duration,
-    /// For an answer to a long poll; afterwards the node is asked plainly, which also tells whether it lives.
+    /// Longest silence of a long poll until the node is asked plainly beside it, which tells whether it lives.
     pub longpoll: Duration,
     /// For an answer to a submitted block.
     pub submit: Duration,
@@ -45,7 +45,7 @@ pub(crate) enum Dialect {
 
 /// One node.
 pub(crate) struct Rpc {
-    /// As the operator wrote it.
+    /// As the operator wrote it, less what may be secret: its name for people.
     pub(crate) url: String,
     endpoint: String,
     /// The endpoint less the host: what a digest is made over.
@@ -74,6 +74,19 @@ struct RpcFault {
 /// Longest part of an answer that an error quotes, in characters.
 const QUOTED: usize = 120;
 
+/// A URL without name, password, query and fragment.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            path.map_or_else(|| format!("{scheme}://{host}"), |path| format!("{scheme}://{host}/{path}"))
+        }
+        None => url.to_owned(),
+    }
+}
+
 impl Rpc {
     pub(crate) fn new(
         url: String,
@@ -98,6 +111,7 @@ impl Rpc {
             Err(error) => return Err(SourceError::Setup { reason: format!("the URL {url:?}: {error}") }),
         };
         let login = Login::new(dialect, credentials);
+        let url = shown(&url);
         Ok(Self { url, endpoint, path, version, login, client, limits })
     }
 
@@ -159,13 +173,16 @@ impl Rpc {
     }
 
     async fn sent(&self, request: RequestBuilder) -> Result<Response, SourceError> {
-        request.send().await.map_err(|e| self.unreachable(&e))
+        request.send().await.map_err(|e| self.unreachable(e))
     }
 
     async fn read(&self, method: &'static str, response: Response) -> Result<Value, SourceError> {
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             return Err(SourceError::Unauthorized { node: self.url.clone() });
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(SourceError::Busy { node: self.url.clone(), method, status: status.as_u16() });
         }
         let body = self.body(method, response).await?;
         // Nodes send their errors with status 500 and a JSON body.
@@ -184,7 +201,7 @@ impl Rpc {
 
     async fn body(&self, method: &'static str, mut response: Response) -> Result<Vec<u8>, SourceError> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(e))? {
             if body.len() + chunk.len() > self.limits.answer_len {
                 return Err(self.bad(method, format!("more than {} bytes", self.limits.answer_len)));
             }
@@ -197,13 +214,30 @@ impl Rpc {
         SourceError::BadAnswer { node: self.url.clone(), method, what }
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> SourceError {
+    fn unreachable(&self, error: reqwest::Error) -> SourceError {
+        let error = error.without_url();
         let mut reason = error.to_string();
-        let mut source = std::error::Error::source(error);
+        let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             reason = format!("{reason}: {cause}");
             source = cause.source();
         }
         SourceError::Unreachable { node: self.url.clone(), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        for (url, wanted) in [
+            ("http://127.0.0.1:8332", "http://127.0.0.1:8332"),
+            ("http://me:word@10.0.0.1:8332/wallet/x?token=s#f", "http://10.0.0.1:8332/wallet/x"),
+            ("https://node.example/?key=secret", "https://node.example/"),
+        ] {
+            assert_eq!(shown(url), wanted);
+        }
     }
 }

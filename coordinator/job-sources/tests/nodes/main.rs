@@ -1,6 +1,8 @@
 //! Nodes that are slow, gone, rude or wrong, and what the source makes of them.
 #![cfg(test)]
 
+mod following;
+mod judging;
 mod scripted;
 
 use bus_schemas::{
@@ -329,15 +331,4 @@ async fn a_block_goes_to_every_node_at_once_and_one_that_hangs_does_not_hold_up_
     // The slow one gets the block all the same.
     let permit = tokio::time::timeout(Duration::from_secs(10), got.acquire()).await;
     assert!(permit.is_ok());
-}
-
-#[tokio::test]
-async fn when_no_node_takes_a_block_every_one_is_reported() {
-    let gone = nobody().await;
-    let refusing = Node::start(|_| Reply::Result(json!("high-hash"))).await;
-    let hanging = Node::start(|_| Reply::Hang).await;
-    let limits = Limits { submit: Duration::from_secs(2), ..PATIENT };
-    let submission = source_with(&[&gone, &refusing.url, &hanging.url], limits, None).submit(&block()).await;
-    assert_eq!(submission.reports.len(), 3);
-    assert!(matches!(submission.outcome(), Some(Ok(SubmitOutcome::Refused { .. }))));
 }

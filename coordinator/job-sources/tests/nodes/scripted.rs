@@ -23,6 +23,8 @@ pub enum Reply {
     Endless,
     /// Silence on an open connection.
     Hang,
+    /// Silence until the client closes the connection, which is counted.
+    HangUntilLeft,
     /// The connection is closed in the middle of the answer.
     Close,
 }
@@ -39,6 +41,7 @@ pub struct Request {
 pub struct Node {
     pub url: String,
     connections: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -54,16 +57,24 @@ impl Node {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
+        let left = Arc::new(AtomicUsize::new(0));
+        let leaving = Arc::clone(&left);
         let (script, requests) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::SeqCst);
                 let (script, requests) = (Arc::clone(&script), Arc::clone(&requests));
-                open.spawn(async move { serve(stream, &*script, &requests).await });
+                let leaving = Arc::clone(&leaving);
+                open.spawn(async move { serve(stream, &*script, &requests, &leaving).await });
             }
         });
-        Self { url, connections, task }
+        Self { url, connections, left, task }
+    }
+
+    /// How many clients closed their connection instead of waiting.
+    pub fn left(&self) -> usize {
+        self.left.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -75,6 +86,7 @@ async fn serve(
     stream: TcpStream,
     script: &(impl Fn(Request) -> Reply + Sync),
     requests: &AtomicUsize,
+    left: &AtomicUsize,
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
@@ -107,6 +119,11 @@ async fn serve(
                 }
             }
             Reply::Hang => std::future::pending().await,
+            Reply::HangUntilLeft => {
+                let _ = stream.read(&mut [0; 1]).await;
+                left.fetch_add(1, Ordering::SeqCst);
+                return None;
+            }
             Reply::Close => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await.ok()?;
                 return None;
