@@ -131,9 +131,9 @@ impl Coordinator {
                 let stored = Stored { sequence, stored_at, age_ms: 0 };
                 self.throttle_unreadable(&stored, subject, reason, now);
             }
-            Input::ThrottlesBegin(stream) => {
+            Input::ThrottlesBegin { stream, last } => {
                 self.throttles_complete = false;
-                self.orders.begin(stream);
+                self.orders.begin(stream, last);
             }
             Input::ThrottlesKept { target, kept, at } => self.orders.recover(&target, *kept, at, now.mono),
             Input::ThrottlesComplete => {

@@ -61,8 +61,13 @@ pub enum Input {
         /// How long ago that was by the server's clock, milliseconds.
         age_ms: u64,
     },
-    /// The stream of throttle orders is read from its beginning; this tells it from an earlier one of its name.
-    ThrottlesBegin(String),
+    /// The stream of throttle orders is read from its beginning.
+    ThrottlesBegin {
+        /// What tells it from an earlier one of its name.
+        stream: String,
+        /// Its last sequence.
+        last: u64,
+    },
     /// The orders for a target as they were kept, read at `at` of the server's clock.
     ThrottlesKept {
         /// The target.

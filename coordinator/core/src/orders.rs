@@ -23,7 +23,9 @@ pub(crate) fn clock(now: MonoMs) -> TimestampMs {
 pub(crate) struct Orders {
     throttles: Throttles,
     stream: String,
-    /// The last message of each target's subject.
+    /// The last sequence of the stream when its reading began.
+    last: u64,
+    /// The last message of each target's subject that is taken into account.
     sequences: BTreeMap<ThrottleTarget, u64>,
 }
 
@@ -41,11 +43,11 @@ impl Orders {
     }
 
     /// The stream is read from its beginning.
-    pub(crate) fn begin(&mut self, stream: String) {
-        if self.stream != stream {
+    pub(crate) fn begin(&mut self, stream: String, last: u64) {
+        if self.stream != stream || self.sequences.values().any(|sequence| *sequence > last) {
             self.sequences.clear();
-            self.stream = stream;
         }
+        (self.stream, self.last) = (stream, last);
     }
 
     /// Takes what was kept, read at `at` of the server's clock.
@@ -60,7 +62,8 @@ impl Orders {
             // What is not valid here was written by another version, and binds nobody.
             let _ = self.throttles.take(order.arrive(target, clock(now), at));
         }
-        if kept.stream == self.stream {
+        // A stream that was restored from a backup ends before what was kept: its messages are news.
+        if kept.stream == self.stream && kept.sequence <= self.last {
             let sequence = self.sequences.entry(target.clone()).or_default();
             *sequence = kept.sequence.max(*sequence);
         }
@@ -73,6 +76,9 @@ impl Orders {
         stored: &Stored,
         now: MonoMs,
     ) -> Result<(), InvalidThrottle> {
+        if self.sequences.get(target).is_some_and(|known| stored.sequence <= *known) {
+            return Ok(());
+        }
         let arrived = ArrivedOrder {
             target: target.clone(),
             order,

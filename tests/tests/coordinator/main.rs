@@ -4,6 +4,7 @@
 mod bad_input;
 mod configuration;
 mod in_force;
+mod orders;
 mod takeover;
 
 use bus_schemas::{

@@ -3,6 +3,7 @@
 
 mod certified;
 mod hybrid;
+mod orders;
 mod stage;
 
 use bus_schemas::{

@@ -1,7 +1,7 @@
 //! Everything besides configuration and role that limits the search: schedule, throttle orders, load, veto, group.
 
 use crate::{
-    calendar::{Calendar, SCHEDULE_RECHECK_MS},
+    calendar::Calendar,
     governor::{Governor, LoadSample, Rhythm, Verdict, WORK_IN_IDLE_GROUP_US},
     input::{GroupReport, ThrottleOrder},
     moment::{MonotonicMs, Now},

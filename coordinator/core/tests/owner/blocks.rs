@@ -222,18 +222,28 @@ fn no_job_of_the_source_before_is_in_force_once_the_pool_has_another() {
     assert_eq!(farm.sources, 1);
     assert!(farm.core.job(&pool()).is_none());
     farm.pass(STALE_GRACE_MS + 1);
-    farm.store(1, Some(farm.share(1, &job, 1)));
+    // Nobody was told to search something else yet: the work is good.
+    let plain = plain_shares_of(&farm, &job);
+    farm.store(1, Some(plain[0].clone()));
     farm.credited();
-    assert_eq!(farm.refused(ShareRefusal::Stale), 1);
-    // A block is another matter: its own source still judges it.
+    assert_eq!(farm.refused(ShareRefusal::Stale), 0);
+    // Its own source still judges a block.
     let share = block_share_of(&farm, &job);
     farm.found(1, 50, share);
     assert_eq!(farm.submitted.len(), 2);
-    // The new one goes on at the same block: the work is good.
-    farm.pool_input(PoolInput::Template(template(1, EASY_BITS, 100)));
-    farm.store(1, Some(farm.share(1, &job, 2)));
+    farm.pool_input(PoolInput::Template(template(2, EASY_BITS, 100)));
+    farm.pass(STALE_GRACE_MS + 1);
+    farm.store(1, Some(plain[1].clone()));
     farm.credited();
     assert_eq!(farm.refused(ShareRefusal::Stale), 1);
+}
+
+fn plain_shares_of(farm: &Farm, job: &bus_schemas::job::Job) -> Vec<Share> {
+    let plain = |s: &Share| {
+        let verdict = judge(job, s.slot, &s.finding, job.network_target);
+        !matches!(verdict, Verdict::Meets { block: true, .. })
+    };
+    (0..100).map(|nonce| farm.share(1, job, nonce)).filter(plain).take(2).collect()
 }
 
 fn block_share_of(farm: &Farm, job: &bus_schemas::job::Job) -> Share {

@@ -160,7 +160,7 @@ impl Farm {
         }
         self.input(Input::ConfigComplete);
         self.input(Input::InForceComplete);
-        self.input(Input::ThrottlesBegin("1".to_owned()));
+        self.input(Input::ThrottlesBegin { stream: "1".to_owned(), last: self.throttles });
         for (target, kept) in self.kept.orders.clone() {
             let at = self.stream_time();
             self.input(Input::ThrottlesKept { target, kept: Box::new(kept), at });
@@ -185,6 +185,11 @@ impl Farm {
     pub fn order(&mut self, target: &str, cap_percent: u8, ttl_seconds: u32, source: &str) {
         self.throttles += 1;
         self.order_stored(target, cap_percent, ttl_seconds, source, self.throttles, 0);
+    }
+
+    /// The stream of orders is restored from a backup that ends here.
+    pub fn lose_orders_after(&mut self, sequence: u64) {
+        self.throttles = sequence;
     }
 
     /// Lets the coordinator read an order that the stream stored some time ago.

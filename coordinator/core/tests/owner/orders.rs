@@ -38,6 +38,16 @@ fn a_lifting_holds_over_a_restart_although_it_lived_for_a_second() {
 }
 
 #[test]
+fn the_messages_of_a_stream_that_was_restored_from_a_backup_are_news() {
+    let mut farm = Farm::new("{}");
+    (0..9).for_each(|n| farm.order("farm", 80, 60, &format!("lb{n}")));
+    farm.lose_orders_after(2);
+    farm.crash();
+    farm.order("farm", 0, 600, "ops");
+    assert!(live(&farm).contains(&("ops".to_owned(), 0)));
+}
+
+#[test]
 fn a_step_of_the_wall_clock_neither_ends_nor_prolongs_an_order() {
     for step in [-3_600_000, 3_600_000] {
         let mut farm = Farm::new("{}");

@@ -84,6 +84,7 @@ fn a_previous_block_that_is_the_tip_again_makes_its_jobs_current_again() {
     next_block(&mut farm, 2, HARD_BITS);
     farm.pass(STALE_GRACE_MS + 1);
     farm.store(1, Some(farm.share(1, &first, 1)));
+    farm.pass(1);
     next_block(&mut farm, 1, HARD_BITS);
     farm.pass(1);
     farm.store(1, Some(farm.share(1, &first, 2)));

@@ -141,7 +141,8 @@ fn what_is_read_neither_brings_back_what_was_lifted_nor_undoes_what_was_heard_si
         Input::Throttle(ThrottleOrder { age_ms, stored_at: Some(TimestampMs(1_000_000 - age_ms)), ..order })
     };
     let (old_stop, lifting) = (read(0, 3_600, 50_000), read(100, 1, 40_000));
-    stage.give(lifting);
+    let Input::Throttle(lifting) = lifting else { return };
+    stage.give(Input::Throttle(ThrottleOrder { keep_ms: 3_600_000, ..lifting }));
     stage.give(old_stop.clone());
     assert_ne!(state(&stage).1, Reason::Throttle);
     stage.give(throttle(&stage, "farm", 25, 60));
