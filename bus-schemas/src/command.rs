@@ -367,8 +367,95 @@ pub struct PoolView {
     /// A newer edit that was refused.
     #[serde(default)]
     pub refused: Option<RefusedEdit>,
-    /// How it runs; absent when no coordinator owns it at this moment.
+    /// How it runs, or ran when that was last said; absent when nobody ever said.
     pub status: Option<PoolStatus>,
+    /// Where `status` comes from, and how old it is.
+    #[serde(default)]
+    pub known: Known,
+    /// What keeps the pool from going on, as far as the coordinator that answers sees it.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
+}
+
+/// What keeps a pool from going on, and how that is mended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stuck {
+    /// What is the matter.
+    pub reason: String,
+    /// The stream or bucket, if it is one.
+    #[serde(default)]
+    pub stream: Option<String>,
+    /// Sequence of the message there, if it is one.
+    #[serde(default)]
+    pub sequence: Option<u64>,
+    /// What mends it: a command to type where there is one.
+    pub repair: String,
+}
+
+/// Where an answer comes from, and how old it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Known {
+    /// Who said so.
+    pub source: Source,
+    /// How long ago, milliseconds; absent when nothing was said or its age is not known.
+    pub age_ms: Option<u64>,
+    /// It is older than it should be: do not take it for what is now.
+    pub stale: bool,
+    /// What to know about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Who said what an answer tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// The pool's owner, who answers itself or was asked for this answer.
+    Owner,
+    /// The bucket of states, written by the owner of the epoch that `status` names.
+    StoredStatus,
+    /// The bucket of members: what was decided when the worker's place last changed; nothing of what it does.
+    MemberRecord,
+    /// The stream of jobs.
+    JobStream,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Asks the owner of a pool what it knows at this moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ViewRequest {
+    /// Only of this worker; of all when absent.
+    #[serde(default)]
+    pub node: Option<WorkerId>,
+    /// Without any member: only how the pool runs.
+    #[serde(default)]
+    pub status_only: bool,
+}
+
+/// What the owner of a pool knows at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnerView {
+    /// How the pool runs.
+    pub status: PoolStatus,
+    /// What keeps it, if anything does.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
+    /// Its members, as far as they were asked for.
+    pub members: Vec<MemberView>,
+}
+
+/// A member as its pool's owner knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberView {
+    /// Who.
+    pub node: WorkerId,
+    /// Its place.
+    pub membership: Membership,
 }
 
 /// How a pool runs.
@@ -404,6 +491,9 @@ pub struct PoolStatus {
     /// The nodes of the job source, in order of preference.
     #[serde(default)]
     pub nodes: Vec<NodeStatus>,
+    /// When the owner said so, on its own clock; 0 in states of versions before.
+    #[serde(default)]
+    pub at_ms: TimestampMs,
 }
 
 /// All pools.
@@ -444,17 +534,20 @@ pub struct Membership {
     pub generation: u64,
     /// Why.
     pub reason: String,
-    /// Reported rate.
-    pub hash_rate: HashRate,
-    /// Threads in use.
-    pub threads: u16,
-    /// What is left of one whole member, percent: less while it is throttled.
+    /// Reported rate; absent when it is not known.
+    pub hash_rate: Option<HashRate>,
+    /// Threads in use; absent when it is not known.
+    pub threads: Option<u16>,
+    /// What is left of one whole member, percent: less while it is throttled; absent when it is not known.
     #[serde(default)]
-    pub capacity_percent: u16,
+    pub capacity_percent: Option<u16>,
     /// The rule that decided its set-point.
     pub set_point_reason: Option<crate::set_point::Reason>,
-    /// When it was last heard of.
+    /// When it was last heard of, on the clock of the coordinator that heard it.
     pub last_heard_ms: TimestampMs,
+    /// Where this comes from, and how long ago the worker or its record said so.
+    #[serde(default)]
+    pub known: Known,
 }
 
 /// All nodes.
@@ -469,6 +562,9 @@ pub struct NodeList {
 pub struct JobView {
     /// The job.
     pub job: Job,
+    /// Where it comes from, and how long ago it was stored.
+    #[serde(default)]
+    pub known: Known,
 }
 
 /// What holds for the whole farm.
@@ -521,7 +617,9 @@ json_messages!(
     PreviewRequest,
     Preview,
     ThrottlePut,
-    ThrottleList
+    ThrottleList,
+    ViewRequest,
+    OwnerView
 );
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ fn reader(subject: &Subject) -> Option<Reader> {
         | Subject::Join(..)
         | Subject::Leave(..)
         | Subject::InForce(..)
+        | Subject::View(..)
         | Subject::Throttle(..)
         | Subject::Latency(..)
         | Subject::Catalogue

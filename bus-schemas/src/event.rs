@@ -298,6 +298,74 @@ pub enum EventData {
         /// Why.
         reason: String,
     },
+    /// A pool cannot go on, and says what keeps it and how that is mended. It is tried again by itself, more and more slowly.
+    #[serde(rename = "dcmf.pool.stuck")]
+    PoolStuck {
+        /// What is the matter.
+        reason: String,
+        /// The stream or bucket, if it is one.
+        stream: Option<String>,
+        /// Sequence of the message there, if it is one.
+        sequence: Option<u64>,
+        /// What mends it: a command to type where there is one.
+        repair: String,
+        /// How often the pool was given up for it without running in between.
+        attempts: u32,
+    },
+    /// A pool that was stuck goes on.
+    #[serde(rename = "dcmf.pool.unstuck")]
+    PoolUnstuck {
+        /// For how long it was stuck, milliseconds.
+        stuck_ms: u64,
+    },
+    /// A stream or bucket was missing and was made again, empty.
+    #[serde(rename = "dcmf.stream.made")]
+    StreamMade {
+        /// Its name.
+        stream: String,
+    },
+    /// A stream is another one than the sequences that are remembered come from: made anew or restored.
+    #[serde(rename = "dcmf.stream.replaced")]
+    StreamReplaced {
+        /// Its name.
+        stream: String,
+        /// The last sequence of the former one that was dealt with.
+        known_to: u64,
+        /// After which sequence of this one it goes on.
+        goes_on_after: u64,
+        /// What was seen.
+        reason: String,
+    },
+    /// The store of the bus takes no messages of a stream.
+    #[serde(rename = "dcmf.store.failing")]
+    StoreFailing {
+        /// The stream.
+        stream: String,
+        /// What it answers.
+        reason: String,
+        /// For how long, milliseconds.
+        failing_ms: u64,
+        /// What mends it.
+        repair: String,
+    },
+    /// The store takes the messages of a stream again.
+    #[serde(rename = "dcmf.store.recovered")]
+    StoreRecovered {
+        /// The stream.
+        stream: String,
+        /// For how long it did not, milliseconds.
+        failed_ms: u64,
+    },
+    /// A task or thread of a coordinator ended although nobody asked it to.
+    #[serde(rename = "dcmf.task.failed")]
+    TaskFailed {
+        /// Its name.
+        task: String,
+        /// How it ended.
+        reason: String,
+        /// What follows.
+        answer: String,
+    },
     /// A job source gives no templates.
     #[serde(rename = "dcmf.source.failed")]
     SourceFailed {
@@ -380,6 +448,13 @@ impl EventData {
             | Self::SourceRecovered {}
             | Self::SourceLagging { .. }
             | Self::SourceNodeChanged { .. }
+            | Self::PoolStuck { .. }
+            | Self::PoolUnstuck { .. }
+            | Self::StreamMade { .. }
+            | Self::StreamReplaced { .. }
+            | Self::StoreFailing { .. }
+            | Self::StoreRecovered { .. }
+            | Self::TaskFailed { .. }
             | Self::MessageUndecodable { .. } => None,
         }
     }

@@ -5,10 +5,10 @@ use crate::{
     block::{BlockRecord, BlockState, ChainRecord, TemplateRecord},
     codec::Message,
     command::{
-        CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, FarmView, JobView,
-        Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, PoolList, PoolPut, PoolRequest,
-        PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, PutReply,
-        RefusedEdit, Revision, ThrottleList, ThrottlePut,
+        CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, FarmView, JobView, Known,
+        MemberView, Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, OwnerView, PoolList,
+        PoolPut, PoolRequest, PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch,
+        PreviewSpan, PutReply, RefusedEdit, Revision, Source, Stuck, ThrottleList, ThrottlePut, ViewRequest,
     },
     config::{InForce, NodeConfig, PoolConfig, SourceConfig},
     event::{Event, EventData},
@@ -34,6 +34,7 @@ pub trait Visitor {
     fn visit<M: Message + schemars::JsonSchema + PartialEq + std::fmt::Debug>(&mut self, example: M);
 }
 
+const SHARES_STREAM: &str = "1796022214051779237";
 const AT: TimestampMs = TimestampMs(1_767_225_600_000);
 
 /// An example job; its id is derived as any job's.
@@ -63,6 +64,7 @@ pub fn job() -> Result<Job, InvalidId> {
         height: 101,
         clean: true,
         shares_after: 990,
+        shares_stream: Some(SHARES_STREAM.to_owned()),
         published_at_ms: AT,
     };
     if let Some(id) = job.derive_id() {
@@ -167,6 +169,7 @@ fn pool_view() -> Result<PoolView, InvalidId> {
             answered_ms_ago: Some(250),
             last_error: None,
         }],
+        at_ms: AT,
     };
     Ok(PoolView {
         pool: PoolId::new("main")?,
@@ -174,29 +177,35 @@ fn pool_view() -> Result<PoolView, InvalidId> {
         config: PoolConfig::default(),
         refused: Some(RefusedEdit { revision: 6, reason: "unknown key thread".to_owned() }),
         status: Some(status),
+        known: Known { source: Source::Owner, age_ms: Some(0), stale: false, note: String::new() },
+        stuck: None,
     })
 }
 
-fn node_view() -> Result<NodeView, InvalidId> {
-    let membership = Membership {
+fn membership() -> Result<Membership, InvalidId> {
+    Ok(Membership {
         pool: PoolId::new("main")?,
         role: Role::Active,
         standing: Standing::Present,
         slot: 3,
         generation: 9,
         reason: "1 of 2 active members".to_owned(),
-        hash_rate: HashRate(10_000_000),
-        threads: 1,
-        capacity_percent: 100,
+        hash_rate: Some(HashRate(10_000_000)),
+        threads: Some(1),
+        capacity_percent: Some(100),
         set_point_reason: Some(Reason::PoolThreads),
         last_heard_ms: AT,
-    };
+        known: Known { source: Source::Owner, age_ms: Some(700), stale: false, note: String::new() },
+    })
+}
+
+fn node_view() -> Result<NodeView, InvalidId> {
     Ok(NodeView {
         node: WorkerId::new("w1")?,
         revision: 0,
         config: NodeConfig::default(),
         refused: None,
-        membership: Some(membership),
+        membership: Some(membership()?),
     })
 }
 
@@ -207,6 +216,8 @@ fn ledger_record() -> Result<LedgerRecord, InvalidId> {
         epoch: 7,
         number: 4,
         shares_to: 1_002,
+        shares_stream: Some(SHARES_STREAM.to_owned()),
+        shares_at_ms: Some(AT),
         credits: vec![Credit { worker: worker.clone(), shares: 2, work: Work::from(2_097_152) }],
         refused: vec![RefusedShares { worker, refusal: ShareRefusal::Duplicate, shares: 1 }],
         total_shares: 1_000,
@@ -362,7 +373,8 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     v.visit(PoolList { pools: vec![pool_view()?] });
     v.visit(node_view()?);
     v.visit(NodeList { nodes: vec![node_view()?] });
-    v.visit(JobView { job: job()? });
+    let known = Known { source: Source::JobStream, age_ms: Some(12_000), stale: false, note: String::new() };
+    v.visit(JobView { job: job()?, known });
     v.visit(FarmStatus {
         coordinator: CoordinatorId::new("c1")?,
         version: "0.1.0".to_owned(),
@@ -425,6 +437,24 @@ fn visit_foresight<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         until_ms: TimestampMs(AT.0 + 60_000),
     };
     v.visit(ThrottleList { throttles: vec![live] });
+    visit_views(v)
+}
+
+fn visit_views<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
+    let node = WorkerId::new("w1")?;
+    v.visit(ViewRequest { node: Some(node.clone()), status_only: false });
+    let stuck = Stuck {
+        reason: "the template of job 0a is larger than the server's max_payload".to_owned(),
+        stream: Some("DCMF_TEMPLATE".to_owned()),
+        sequence: None,
+        repair: "set max_payload: 8MiB in the server's file; nats-server --signal reload".to_owned(),
+    };
+    let status = pool_view()?.status.into_iter();
+    let views = status.map(|status| OwnerView { status, stuck: Some(stuck.clone()), members: Vec::new() });
+    for mut view in views {
+        view.members.push(MemberView { node: node.clone(), membership: membership()? });
+        v.visit(view);
+    }
     Ok(())
 }
 

@@ -59,6 +59,9 @@ pub struct Job {
     /// Every share of this job has a higher sequence than this in the stream of shares: where a new owner begins
     /// to read when it rebuilds what was judged.
     pub shares_after: u64,
+    /// Which stream of shares `shares_after` counts in, see [`crate::ledger::LedgerRecord::shares_stream`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_stream: Option<String>,
     /// When the owner published it.
     pub published_at_ms: TimestampMs,
 }

@@ -25,6 +25,14 @@ pub struct LedgerRecord {
     pub number: u64,
     /// Every share of the pool up to and including this sequence of the share stream is accounted.
     pub shares_to: u64,
+    /// Which stream of shares `shares_to` counts in: when it was created, in nanoseconds since the Unix epoch on the
+    /// server's clock, as text. A stream that was made anew or restored has another one. Absent in records of versions before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_stream: Option<String>,
+    /// When the stream stored the share at `shares_to`, on the server's clock; tells what a restored stream holds of what
+    /// is accounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_at_ms: Option<TimestampMs>,
     /// Work earned since the record before, by worker.
     pub credits: Vec<Credit>,
     /// Shares refused since the record before, by worker and reason.

@@ -130,11 +130,13 @@ pub enum ShareRefusal {
     UnknownAlgorithm,
     /// The finding is of another kind of work than the job.
     OtherWork,
+    /// Judging it failed: its algorithm panicked or did not end. It is put aside.
+    NotJudged,
 }
 
 impl ShareRefusal {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::NotAMember,
         Self::RateLimited,
@@ -149,6 +151,7 @@ impl ShareRefusal {
         Self::LowDifficulty,
         Self::UnknownAlgorithm,
         Self::OtherWork,
+        Self::NotJudged,
     ];
 
     /// The label in metrics, events and the ledger.
@@ -168,6 +171,7 @@ impl ShareRefusal {
             Self::LowDifficulty => "low-difficulty",
             Self::UnknownAlgorithm => "unknown-algorithm",
             Self::OtherWork => "other-work",
+            Self::NotJudged => "not-judged",
         }
     }
 }

@@ -36,6 +36,8 @@ pub enum Subject {
     Leave(PoolId, WorkerId),
     /// A configuration in force, republished.
     InForce(ConfigKey),
+    /// A question to the owner of a pool, of whom only it listens.
+    View(PoolId),
     /// A block and its state; the second is its hash as displayed.
     Block(PoolId, String),
     /// What makes blocks of a job.
@@ -82,6 +84,7 @@ impl fmt::Display for Subject {
             Self::Join(p, w) => write!(f, "{PREFIX}.join.{p}.{w}"),
             Self::Leave(p, w) => write!(f, "{PREFIX}.leave.{p}.{w}"),
             Self::InForce(key) => write!(f, "{PREFIX}.in-force.{key}"),
+            Self::View(p) => write!(f, "{PREFIX}.view.{p}"),
             Self::Block(p, hash) => write!(f, "{PREFIX}.block.{p}.{hash}"),
             Self::Template(p, job) => write!(f, "{PREFIX}.template.{p}.{job}"),
             Self::Chain(p) => write!(f, "{PREFIX}.chain.{p}"),
@@ -124,6 +127,7 @@ impl FromStr for Subject {
             "in-force" => {
                 Self::InForce(rest.parse().map_err(|e| InvalidSubject::Config(text.to_owned(), e))?)
             }
+            "view" => Self::View(pool(rest)?),
             "block" => pair().map(|(p, hash)| Self::Block(p, hash.to_string()))?,
             "template" => {
                 let (p, job) = rest.split_once('.').ok_or_else(unknown)?;
@@ -227,6 +231,7 @@ mod tests {
             Subject::Leave(p.clone(), w.clone()),
             Subject::InForce(ConfigKey::Pool(p.clone())),
             Subject::InForce(ConfigKey::Node(w.clone())),
+            Subject::View(p.clone()),
             Subject::Block(p.clone(), "ab".repeat(32)),
             Subject::Template(p.clone(), JobId::new("0a").unwrap()),
             Subject::Chain(p.clone()),

@@ -1,6 +1,7 @@
 //! Commands: what needs the core's view is taken in the loop, the rest is asked of JetStream by a task for each call.
 
 mod duty;
+mod elsewhere;
 mod foresee;
 mod throttle;
 mod upcoming;
@@ -9,42 +10,67 @@ use crate::metrics::Metrics;
 use bus_schemas::{
     Message, PoolId,
     command::{
-        CommandError, ErrorCode, FarmStatus, JobView, Membership, NodeList, NodePut, NodeRequest, NodeView,
-        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, PutReply, Revision,
+        CommandError, ErrorCode, FarmStatus, JobView, Known, Membership, NodeList, NodePut, NodeRequest,
+        NodeView, PoolList, PoolPut, PoolRequest, PoolView, PutReply, Revision, Source,
     },
     config::{Checked, ConfigKey, InvalidConfig, NodeConfig, PoolConfig, parse_strict},
     job::Job,
-    member::{Member, Standing},
+    member::Standing,
     policy::FarmConfig,
     subject::Subject,
     throttle::Throttles,
 };
 use coordinator_core::{Coordinator, Now, foresight::MemberFacts};
-use nats_adapter::{Bus, Call, KvError, WatchEvent, streams};
+use futures_util::future::BoxFuture;
+use nats_adapter::{Bus, Call, KvError, streams};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Every command: entity and verb.
-pub(crate) const COMMANDS: [(&str, &str); 19] = [
-    ("pool", "put"),
-    ("pool", "get"),
-    ("pool", "list"),
-    ("pool", "pause"),
-    ("pool", "resume"),
-    ("pool", "delete"),
-    ("node", "put"),
-    ("node", "get"),
-    ("node", "list"),
-    ("node", "drain"),
-    ("node", "undrain"),
-    ("node", "explain"),
-    ("pool", "preview"),
-    ("job", "show"),
-    ("throttle", "put"),
-    ("throttle", "list"),
-    ("farm", "halt"),
-    ("farm", "resume"),
-    ("farm", "status"),
-];
+type Answer<'a> = BoxFuture<'a, Result<bytes::Bytes, CommandError>>;
+
+/// A command: what it is called, and what answers it. There is no command without an answer of its own.
+pub(crate) struct Command {
+    entity: &'static str,
+    verb: &'static str,
+    answer: for<'a> fn(&'a Commands, &'a Call) -> Answer<'a>,
+}
+
+macro_rules! commands {
+    ($($entity:literal $verb:literal => |$commands:ident, $call:ident| $answer:expr;)+) => {
+        /// Every command.
+        pub(crate) const COMMANDS: &[Command] = &[$(Command {
+            entity: $entity,
+            verb: $verb,
+            answer: |$commands, $call| Box::pin(async move { $answer.and_then(encoded) }),
+        }),+];
+    };
+}
+
+commands! {
+    "pool" "put" => |c, call| c.pool_put(call).await;
+    "pool" "get" => |c, call| c.pool_get(call).await;
+    "pool" "list" => |c, _call| Ok(PoolList { pools: c.farm().await.pools });
+    "pool" "pause" => |c, call| c.pool_set_paused(call, true).await;
+    "pool" "resume" => |c, call| c.pool_set_paused(call, false).await;
+    "pool" "delete" => |c, call| c.pool_delete(call).await;
+    "node" "put" => |c, call| c.node_put(call).await;
+    "node" "get" => |c, call| c.node_get(call).await;
+    "node" "list" => |c, _call| Ok(NodeList { nodes: c.nodes(None).await.into_values().collect() });
+    "node" "drain" => |c, call| c.node_set_drained(call, true).await;
+    "node" "undrain" => |c, call| c.node_set_drained(call, false).await;
+    "node" "explain" => |c, call| c.node_explain(call).await;
+    "pool" "preview" => |c, call| c.pool_preview(call).await;
+    "job" "show" => |c, call| c.job_show(call).await;
+    "throttle" "put" => |c, call| c.throttle_put(call).await;
+    "throttle" "list" => |c, _call| Ok(c.throttle_list());
+    "farm" "halt" => |c, call| c.farm_set_halted(call, true).await;
+    "farm" "resume" => |c, call| c.farm_set_halted(call, false).await;
+    "farm" "status" => |c, _call| Ok(c.farm().await);
+}
+
+/// Entity and verb of every command.
+pub(crate) fn names() -> Vec<(&'static str, &'static str)> {
+    COMMANDS.iter().map(|command| (command.entity, command.verb)).collect()
+}
 
 /// Calls that are being answered at the same time at most; more wait in the connection's queue.
 pub(crate) const MAX_CALLS: usize = 64;
@@ -62,7 +88,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Costs one pass over the pools and all members.
     pub(crate) fn take(core: &Coordinator, command: (&str, &str), now: Now) -> Self {
-        let farm = core.farm_status(env!("CARGO_PKG_VERSION"), |_| None);
+        let farm = core.farm_status(env!("CARGO_PKG_VERSION"), now);
         let mut nodes = BTreeMap::new();
         for (id, revision, config) in core.registry().nodes() {
             let refused = core.registry().refused(&ConfigKey::Node(id.clone())).cloned();
@@ -70,7 +96,7 @@ impl Snapshot {
                 NodeView { node: id.clone(), revision, config: config.clone(), refused, membership: None };
             nodes.insert(id.clone(), view);
         }
-        for (id, membership) in core.memberships() {
+        for (id, membership) in core.memberships(now.mono) {
             place(&mut nodes, id, membership);
         }
         let looks_ahead = matches!(command, ("node", "explain") | ("pool", "preview"));
@@ -104,28 +130,13 @@ fn place(
 pub(crate) async fn answer(bus: Bus, call: Call, snapshot: Snapshot, metrics: Arc<Metrics>) {
     let commands = Commands { bus, snapshot };
     let (entity, verb) = call.command();
-    let answer = match (entity, verb) {
-        ("pool", "put") => commands.pool_put(&call).await.and_then(encoded),
-        ("pool", "get") => commands.pool_get(&call).await.and_then(encoded),
-        ("pool", "list") => Ok(commands.farm().await).map(|f| PoolList { pools: f.pools }).and_then(encoded),
-        ("pool", "pause") => commands.pool_set_paused(&call, true).await.and_then(encoded),
-        ("pool", "resume") => commands.pool_set_paused(&call, false).await.and_then(encoded),
-        ("pool", "delete") => commands.pool_delete(&call).await.and_then(encoded),
-        ("node", "put") => commands.node_put(&call).await.and_then(encoded),
-        ("node", "get") => commands.node_get(&call).await.and_then(encoded),
-        ("node", "list") => {
-            Ok(NodeList { nodes: commands.nodes().await.into_values().collect() }).and_then(encoded)
+    let known = COMMANDS.iter().find(|known| (known.entity, known.verb) == (entity, verb));
+    let answer = match known {
+        Some(command) => (command.answer)(&commands, &call).await,
+        None => {
+            let text = format!("there is no command {entity}.{verb}");
+            Err(CommandError::new(ErrorCode::MalformedRequest, text))
         }
-        ("node", "drain") => commands.node_set_drained(&call, true).await.and_then(encoded),
-        ("node", "undrain") => commands.node_set_drained(&call, false).await.and_then(encoded),
-        ("node", "explain") => commands.node_explain(&call).await.and_then(encoded),
-        ("pool", "preview") => commands.pool_preview(&call).await.and_then(encoded),
-        ("throttle", "put") => commands.throttle_put(&call).await.and_then(encoded),
-        ("throttle", "list") => Ok(commands.throttle_list()).and_then(encoded),
-        ("farm", "halt") => commands.farm_set_halted(&call, true).await.and_then(encoded),
-        ("farm", "resume") => commands.farm_set_halted(&call, false).await.and_then(encoded),
-        ("job", "show") => commands.job_show(&call).await.and_then(encoded),
-        _ => Ok(commands.farm().await).and_then(encoded),
     };
     let sent = match answer {
         Ok(body) => {
@@ -157,65 +168,12 @@ fn unknown_pool(pool: &PoolId) -> CommandError {
     CommandError::new(ErrorCode::UnknownPool, format!("there is no pool {pool}"))
 }
 
-struct Commands {
+pub(crate) struct Commands {
     bus: Bus,
     snapshot: Snapshot,
 }
 
 impl Commands {
-    /// The farm, with the states that other owners wrote.
-    async fn farm(&self) -> FarmStatus {
-        let mut farm = self.snapshot.farm.clone();
-        for view in farm.pools.iter_mut().filter(|v| v.status.is_none()) {
-            view.status = self.status_elsewhere(&view.pool).await;
-        }
-        farm
-    }
-
-    async fn status_elsewhere(&self, pool: &PoolId) -> Option<PoolStatus> {
-        // Written by an owner that is gone, it would tell of a pool that does not run.
-        self.bus.kv(streams::LEASES).get(pool).await.ok()??;
-        let entry = self.bus.kv(streams::STATUS).get(pool).await.ok()??;
-        serde_json::from_slice(&entry.value).ok()
-    }
-
-    /// Every node, with the places that other owners decided.
-    async fn nodes(&self) -> BTreeMap<bus_schemas::WorkerId, NodeView> {
-        let mut nodes = self.snapshot.nodes.clone();
-        let events = match self.bus.kv(streams::MEMBERS).entries().await {
-            Ok(events) => events,
-            Err(error) => {
-                tracing::warn!(%error, "places in pools of other owners are not shown");
-                Vec::new()
-            }
-        };
-        for event in events {
-            let WatchEvent::Put { value, .. } = event else { continue };
-            let Ok(member) = Member::decode(&value) else { continue };
-            if self.snapshot.farm.pools.iter().any(|p| p.pool == member.pool && p.status.is_some()) {
-                continue;
-            }
-            let Member { pool, role, standing, slot, generation, reason, decided_at_ms, worker, .. } = member;
-            let hash_rate = bus_schemas::HashRate(0);
-            let (threads, set_point_reason, last_heard_ms) = (0, None, decided_at_ms);
-            let place_there = Membership {
-                pool,
-                role,
-                standing,
-                slot,
-                generation,
-                reason,
-                hash_rate,
-                threads,
-                capacity_percent: 0,
-                set_point_reason,
-                last_heard_ms,
-            };
-            place(&mut nodes, &worker, place_there);
-        }
-        nodes
-    }
-
     async fn pool_get(&self, call: &Call) -> Result<PoolView, CommandError> {
         let PoolRequest { pool, .. } = call.decode()?;
         let found = self.farm().await.pools.into_iter().find(|v| v.pool == pool);
@@ -227,7 +185,7 @@ impl Commands {
         let unknown = || {
             CommandError::new(ErrorCode::UnknownNode, format!("no node {node} was ever configured or seen"))
         };
-        self.nodes().await.remove(&node).ok_or_else(unknown)
+        self.nodes(Some(&node)).await.remove(&node).ok_or_else(unknown)
     }
 
     async fn job_show(&self, call: &Call) -> Result<JobView, CommandError> {
@@ -237,7 +195,11 @@ impl Commands {
         }
         let job = self.bus.last::<Job>(streams::JOB, Subject::Job(pool.clone())).await.map_err(bus_error)?;
         let none = || CommandError::new(ErrorCode::NoJob, format!("pool {pool} has no job yet"));
-        job.map(|entry| JobView { job: entry.message }).ok_or_else(none)
+        let entry = job.ok_or_else(none)?;
+        let now = self.bus.stream_moment(streams::JOB).await.ok().map(|moment| moment.now);
+        let age_ms = now.map(|now| now.since(entry.stored_at));
+        let known = Known { source: Source::JobStream, age_ms, ..Known::default() };
+        Ok(JobView { job: entry.message, known })
     }
 
     async fn pool_put(&self, call: &Call) -> Result<PutReply, CommandError> {
@@ -273,8 +235,9 @@ impl Commands {
 
     async fn pool_delete(&self, call: &Call) -> Result<Revision, CommandError> {
         let PoolRequest { pool, force, reason } = call.decode()?;
-        let status = self.farm().await.pools.into_iter().find(|v| v.pool == pool).map(|v| v.status);
-        let status = status.ok_or_else(|| unknown_pool(&pool))?;
+        let view = self.farm().await.pools.into_iter().find(|v| v.pool == pool);
+        let view = view.ok_or_else(|| unknown_pool(&pool))?;
+        let status = view.status.filter(|_| !view.known.stale);
         let present = status.map_or(0, |s| s.active + s.backup);
         if present > 0 && !force {
             return Err(CommandError::new(

@@ -14,8 +14,9 @@ use nats_adapter::{Bus, ObjectError, streams};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::spawn_blocking;
 
-/// Most components that are kept; of more, the one that was asked for the longest time ago is forgotten.
-pub const MAX_COMPONENTS: usize = 64;
+/// Most components that are kept: one for each pool and one that it ran before. Of more, the one that was asked for the longest
+/// time ago is forgotten.
+pub const MAX_COMPONENTS: usize = 2 * coordinator_core::MAX_POOLS;
 
 /// Why there is no component for a pool.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,10 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
+use crate::health::Health;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{net::SocketAddr, time::Duration};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
 
 /// Time between two clean-ups of the metrics' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -11,14 +12,14 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 struct Pages {
     metrics: PrometheusHandle,
-    ready: watch::Receiver<bool>,
+    health: Health,
 }
 
 /// Serves until the tasks are dropped. Returns the address that was bound.
 pub(crate) async fn serve(
     address: SocketAddr,
     metrics: PrometheusHandle,
-    ready: watch::Receiver<bool>,
+    health: Health,
     tasks: &mut JoinSet<&'static str>,
 ) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(address).await?;
@@ -35,7 +36,7 @@ pub(crate) async fn serve(
         .route("/metrics", get(|State(p): State<Pages>| async move { p.metrics.render() }))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(Pages { metrics, ready });
+        .with_state(Pages { metrics, health });
     tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, pages).await {
             tracing::error!(%error, "http ended");
@@ -45,13 +46,11 @@ pub(crate) async fn serve(
     Ok(bound)
 }
 
-async fn ready_page(State(pages): State<Pages>) -> (StatusCode, &'static str) {
-    if *pages.ready.borrow() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: no connection to NATS, or the configuration was not read yet\n",
-        )
+async fn ready_page(State(pages): State<Pages>) -> (StatusCode, String) {
+    let reasons = pages.health.reasons();
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
     }
+    let lines = reasons.iter().map(|reason| format!("not ready: {reason}\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
 }

@@ -1,4 +1,4 @@
-//! Judging: hashing on threads of its own, block candidates before everything else on another.
+//! Judging one finding: its header is rebuilt and hashed. The threads are in [`crate::judges`].
 
 use algorithm_api::Algorithm;
 use algorithm_blake3::Blake3;
@@ -6,27 +6,16 @@ use algorithm_randomx::RandomX;
 use algorithm_scrypt::Scrypt1024;
 use algorithm_sha256d::Sha256d;
 use bus_schemas::{
-    AlgorithmId, PoolId, Target,
+    AlgorithmId, Target,
     job::{AlgorithmRef, Job},
     share::Finding,
 };
-use coordinator_core::{
-    FoundTask, Input, JudgeTask, JudgedFound, JudgedShare, PoolInput, Verdict, pool::MAX_PENDING,
-};
+use coordinator_core::{Verdict, pool::MAX_PENDING};
 use job_sources::embedded::Proof;
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
-    },
-    time::Instant,
-};
-use tokio::sync::mpsc;
+use std::sync::Arc;
 
-use crate::{components::Components, metrics::Metrics};
+use crate::components::Components;
 
-/// Most shares that one thread takes at a time.
-pub const JUDGE_BATCH: usize = 512;
 /// Most batches that wait for a judge: as many as one pool lets shares in, were each a batch of its own. Several pools
 /// share them.
 pub const MAX_JUDGE_BATCHES: usize = MAX_PENDING;
@@ -110,91 +99,6 @@ impl Judge {
                 *kept = Some(Root { job: job.clone(), slot, roll, root });
                 root
             }
-        }
-    }
-}
-
-enum Batch {
-    Shares(PoolId, u64, Vec<JudgeTask>),
-    Found(PoolId, u64, FoundTask),
-}
-
-/// The judges. Dropped, they end when what waits is judged.
-pub(crate) struct Judges {
-    shares: SyncSender<Batch>,
-    found: SyncSender<Batch>,
-}
-
-/// The judges have more to do than can wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Overloaded;
-
-impl Judges {
-    pub(crate) fn start(
-        threads: usize,
-        inputs: &mpsc::Sender<Input>,
-        metrics: &Arc<Metrics>,
-        components: &Arc<Components>,
-    ) -> std::io::Result<Self> {
-        let (shares, queue) = sync_channel(MAX_JUDGE_BATCHES);
-        let queue = Arc::new(Mutex::new(queue));
-        for n in 0..threads {
-            let (queue, inputs, metrics) = (queue.clone(), inputs.clone(), metrics.clone());
-            let judge = Judge::with(components.clone());
-            std::thread::Builder::new()
-                .name(format!("judge-{n}"))
-                .spawn(move || work(judge, &queue, &inputs, &metrics))?;
-        }
-        let (found, queue) = sync_channel(MAX_JUDGE_BATCHES);
-        let (queue, inputs, metrics) = (Mutex::new(queue), inputs.clone(), metrics.clone());
-        let judge = Judge::with(components.clone());
-        std::thread::Builder::new()
-            .name("judge-found".to_owned())
-            .spawn(move || work(judge, &queue, &inputs, &metrics))?;
-        Ok(Self { shares, found })
-    }
-
-    pub(crate) fn judge(&self, pool: &PoolId, epoch: u64, tasks: Vec<JudgeTask>) -> Result<(), Overloaded> {
-        let mut tasks = tasks.into_iter().peekable();
-        while tasks.peek().is_some() {
-            let batch = tasks.by_ref().take(JUDGE_BATCH).collect();
-            send(&self.shares, Batch::Shares(pool.clone(), epoch, batch))?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn judge_found(&self, pool: &PoolId, epoch: u64, task: FoundTask) -> Result<(), Overloaded> {
-        send(&self.found, Batch::Found(pool.clone(), epoch, task))
-    }
-}
-
-fn send(queue: &SyncSender<Batch>, batch: Batch) -> Result<(), Overloaded> {
-    queue.try_send(batch).map_err(|e| match e {
-        TrySendError::Full(_) | TrySendError::Disconnected(_) => Overloaded,
-    })
-}
-
-fn work(mut judge: Judge, queue: &Mutex<Receiver<Batch>>, inputs: &mpsc::Sender<Input>, metrics: &Metrics) {
-    loop {
-        let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(batch) = batch else { return };
-        let started = Instant::now();
-        let (pool, epoch, count, input) = match batch {
-            Batch::Shares(pool, epoch, tasks) => {
-                let judge = |t: &JudgeTask| JudgedShare {
-                    sequence: t.sequence,
-                    verdict: judge.judge(&t.job, t.slot, &t.finding, t.target),
-                };
-                (pool, epoch, tasks.len(), PoolInput::Judged(tasks.iter().map(judge).collect()))
-            }
-            Batch::Found(pool, epoch, t) => {
-                let verdict = judge.judge(&t.job, t.slot, &t.finding, t.job.network_target);
-                (pool, epoch, 1, PoolInput::FoundJudged(JudgedFound { token: t.token, verdict }))
-            }
-        };
-        metrics.judged(count, started.elapsed());
-        if inputs.blocking_send(Input::Pool(pool, epoch, input)).is_err() {
-            return;
         }
     }
 }

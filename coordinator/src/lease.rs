@@ -4,11 +4,14 @@ use bus_schemas::{
     CoordinatorId, Message, PoolId, TimestampMs, heartbeat, job::Job, ledger::LedgerRecord, subject::Subject,
 };
 use coordinator_core::{Input, LeaseInput, ownership::LEASE_TTL_MS};
-use nats_adapter::{Acquired, Bus, Lease, LeaseError, streams};
+use nats_adapter::{Acquired, Bus, Lease, LeaseError, Sighting, streams};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-use crate::run::{Clock, wall};
+use crate::{
+    run::{Clock, wall},
+    stores::Stores,
+};
 
 /// Most requests that wait for one lease.
 pub(crate) const LEASE_BACKLOG: usize = 16;
@@ -30,14 +33,19 @@ pub(crate) async fn serve(
     pool: PoolId,
     id: CoordinatorId,
     clock: Clock,
+    stores: Stores,
     mut requests: mpsc::Receiver<LeaseRequest>,
     inputs: mpsc::Sender<Input>,
 ) {
     let mut held: Option<Lease> = None;
+    let mut sighting = Sighting::default();
     while let Some(request) = requests.recv().await {
         let answer = match request {
-            LeaseRequest::Acquire => Some(acquire(&bus, &pool, &id, clock, &mut held).await),
-            LeaseRequest::Renew(epoch) => renew(&id, clock, epoch, &mut held).await,
+            LeaseRequest::Acquire => {
+                let kept = Kept { held: &mut held, sighting: &mut sighting, stores: &stores };
+                Some(acquire(&bus, &pool, &id, clock, kept).await)
+            }
+            LeaseRequest::Renew(epoch) => renew(&id, clock, epoch, &mut held, &stores).await,
             LeaseRequest::Release(epoch) => {
                 if let Some(lease) = held.take_if(|l| l.epoch() == epoch)
                     && let Err(error) = lease.release().await
@@ -60,16 +68,32 @@ fn value(id: &CoordinatorId) -> Option<bytes::Bytes> {
     lease.encode().ok().map(Into::into)
 }
 
-async fn acquire(
-    bus: &Bus,
-    pool: &PoolId,
-    id: &CoordinatorId,
-    clock: Clock,
-    held: &mut Option<Lease>,
-) -> LeaseInput {
+/// What is remembered from one attempt to the next.
+struct Kept<'a> {
+    held: &'a mut Option<Lease>,
+    sighting: &'a mut Sighting,
+    stores: &'a Stores,
+}
+
+/// Notes what an answer says of the store.
+fn note<T>(stores: &Stores, result: &Result<T, LeaseError>) {
+    match result {
+        Ok(_) | Err(LeaseError::Lost { .. }) => stores.stored(streams::KV_LEASES),
+        Err(LeaseError::Kv(error)) => stores.note_kv(streams::KV_LEASES, &Err::<(), _>(error.clone())),
+        Err(LeaseError::InvalidTtl(_)) => {}
+    }
+}
+
+async fn acquire(bus: &Bus, pool: &PoolId, id: &CoordinatorId, clock: Clock, kept: Kept<'_>) -> LeaseInput {
     let Some(value) = value(id) else { return LeaseInput::Unavailable };
     let kv = bus.kv(streams::LEASES);
-    match Lease::acquire(&kv, pool.as_str(), value, Duration::from_millis(LEASE_TTL_MS)).await {
+    let ttl = Duration::from_millis(LEASE_TTL_MS);
+    let result = Lease::contend(&kv, pool.as_str(), value, ttl, kept.sighting).await;
+    // Looking at a lease that somebody holds writes nothing.
+    if !matches!(result, Ok(Acquired::Held { .. })) {
+        note(kept.stores, &result);
+    }
+    match result {
         Ok(Acquired::Taken(mut lease)) => {
             let last = last_epoch(bus, pool).await;
             if last < lease.epoch().saturating_add(MAX_SET_BACK_MS) {
@@ -77,10 +101,10 @@ async fn acquire(
             }
             let input =
                 LeaseInput::Acquired { epoch: lease.epoch(), held_until: clock.mono_of(lease.held_until()) };
-            *held = Some(lease);
+            *kept.held = Some(lease);
             input
         }
-        Ok(Acquired::Held { .. }) => LeaseInput::Unavailable,
+        Ok(Acquired::Held { renewed, .. }) => LeaseInput::HeldElsewhere { renewed },
         Err(error) => {
             tracing::warn!(%pool, %error, "the lease could not be asked for");
             LeaseInput::Unavailable
@@ -96,9 +120,17 @@ async fn last_epoch(bus: &Bus, pool: &PoolId) -> u64 {
     job.max(record.ok().flatten().map_or(0, |entry| entry.message.epoch))
 }
 
-async fn renew(id: &CoordinatorId, clock: Clock, epoch: u64, held: &mut Option<Lease>) -> Option<LeaseInput> {
+async fn renew(
+    id: &CoordinatorId,
+    clock: Clock,
+    epoch: u64,
+    held: &mut Option<Lease>,
+    stores: &Stores,
+) -> Option<LeaseInput> {
     let lease = held.as_mut().filter(|l| l.epoch() == epoch)?;
-    match lease.renew(value(id)?).await {
+    let result = lease.renew(value(id)?).await;
+    note(stores, &result);
+    match result {
         Ok(held_until) => Some(LeaseInput::Renewed { held_until: clock.mono_of(held_until) }),
         Err(LeaseError::Lost { .. }) => {
             *held = None;

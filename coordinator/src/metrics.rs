@@ -27,12 +27,18 @@ const HASH_RATE: &str = "dcmf_coordinator_pool_hashes_per_second";
 const CAPACITY: &str = "dcmf_coordinator_pool_capacity_percent";
 const WANTED: &str = "dcmf_coordinator_pool_wanted_capacity_percent";
 const THROTTLES: &str = "dcmf_coordinator_throttles_live";
+const STORE_FAILING: &str = "dcmf_coordinator_store_failing";
+const UNATTENDED: &str = "dcmf_coordinator_pool_unattended";
+const STUCK: &str = "dcmf_coordinator_pool_stuck";
 /// What is set and not counted.
-const GAUGES: [&str; 7] = [MEMBERS, OWNED, EPOCH, HASH_RATE, CAPACITY, WANTED, THROTTLES];
+const GAUGES: [&str; 10] =
+    [MEMBERS, OWNED, EPOCH, HASH_RATE, CAPACITY, WANTED, THROTTLES, STORE_FAILING, UNATTENDED, STUCK];
+const TASKS_FAILED: &str = "dcmf_coordinator_tasks_failed_total";
+const NOT_JUDGED: &str = "dcmf_coordinator_not_judged_total";
 const OVERLOADS: &str = "dcmf_coordinator_overloads_total";
 
 /// Name, unit and meaning of each metric.
-pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 18] = [
+pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 23] = [
     (SHARES, None, "Shares accounted in the ledger, by pool and outcome"),
     (SHARE_WORK, None, "Work credited, in expected hashes, by pool"),
     (JUDGEMENT, Some(Unit::Seconds), "Time to judge one batch of shares"),
@@ -55,7 +61,15 @@ pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 18] = [
     ),
     (THROTTLES, None, "Throttle orders that live"),
     (OVERLOADS, None, "Times that a pool was given up because a queue was full"),
+    (STORE_FAILING, None, "1 while the store of the bus takes no messages of the stream"),
+    (UNATTENDED, None, "1 while nobody is seen to own a wanted pool"),
+    (STUCK, None, "1 while something keeps the pool from going on that must be mended"),
+    (TASKS_FAILED, None, "Tasks and threads that ended although nobody asked them to, by name"),
+    (NOT_JUDGED, None, "Findings whose judgement panicked or did not end"),
 ];
+
+/// Values of the label `state`.
+const MEMBER_STATES: [&str; 3] = ["active", "backup", "lost"];
 
 /// Batches of judgements take from microseconds (SHA-256d) to seconds (RandomX in light mode).
 const JUDGEMENT_BUCKETS: [f64; 12] = [1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0];
@@ -134,14 +148,43 @@ impl Metrics {
                 self.gauge(OWNED, vec![pool.clone()]).set(1.0);
                 self.gauge(EPOCH, vec![pool]).set(*epoch as f64);
             }
-            EventData::PoolDisowned { .. } => self.gauge(OWNED, vec![pool]).set(0.0),
+            EventData::PoolDisowned { .. } => self.disowned(&pool),
             _ => {}
         }
     }
 
+    /// What only an owner measures is nothing here any more: left as it was, it would be counted beside the new owner's.
+    fn disowned(&self, pool: &Label) {
+        for gauge in [OWNED, EPOCH, HASH_RATE, CAPACITY, WANTED] {
+            self.gauge(gauge, vec![pool.clone()]).set(0.0);
+        }
+        for state in MEMBER_STATES {
+            self.gauge(MEMBERS, vec![pool.clone(), Label::from_static_parts("state", state)]).set(0.0);
+        }
+    }
+
+    /// Whether anybody attends to a pool, and whether something must be mended.
+    pub(crate) fn attention(&self, pool: &PoolId, unattended: bool, stuck: bool) {
+        self.gauge(UNATTENDED, vec![pool_label(pool)]).set(f64::from(u8::from(unattended)));
+        self.gauge(STUCK, vec![pool_label(pool)]).set(f64::from(u8::from(stuck)));
+    }
+
+    pub(crate) fn store_failing(&self, stream: &str, failing: bool) {
+        let label = Label::new("stream", stream.to_owned());
+        self.gauge(STORE_FAILING, vec![label]).set(f64::from(u8::from(failing)));
+    }
+
+    pub(crate) fn task_failed(&self, task: &str) {
+        self.counter(TASKS_FAILED, vec![Label::new("task", task.to_owned())]).increment(1);
+    }
+
+    pub(crate) fn not_judged(&self) {
+        self.counter(NOT_JUDGED, Vec::new()).increment(1);
+    }
+
     pub(crate) fn status(&self, pool: &PoolId, status: &PoolStatus) {
         let label = pool_label(pool);
-        for (state, count) in [("active", status.active), ("backup", status.backup), ("lost", status.lost)] {
+        for (state, count) in MEMBER_STATES.into_iter().zip([status.active, status.backup, status.lost]) {
             self.gauge(MEMBERS, vec![label.clone(), Label::from_static_parts("state", state)]).set(count);
         }
         self.gauge(HASH_RATE, vec![label]).set(status.hash_rate.0 as f64);
@@ -189,6 +232,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_former_owner_measured_is_gone_when_it_gives_the_pool_up() {
+        let metrics = Metrics::new().unwrap();
+        let pool = PoolId::new("main").unwrap();
+        let coordinator = bus_schemas::CoordinatorId::new("c1").unwrap();
+        let owned = EventData::PoolOwned { coordinator: coordinator.clone(), epoch: 7 };
+        metrics.event("main", &owned);
+        let status = PoolStatus {
+            owner: coordinator.clone(),
+            epoch: 7,
+            active: 2,
+            backup: 1,
+            lost: 3,
+            hash_rate: bus_schemas::HashRate(5),
+            job: None,
+            height: 0,
+            shares: 0,
+            work: 0.into(),
+            shares_refused: 0,
+            blocks_accepted: 0,
+            at_ms: bus_schemas::TimestampMs(0),
+        };
+        metrics.status(&pool, &status);
+        metrics.capacity(&pool, Some(PoolCapacity { percent: 200, wanted: 200 }));
+        metrics.event("main", &EventData::PoolDisowned { coordinator, epoch: 7, reason: String::new() });
+        let text = metrics.handle().render();
+        let of_pool = |line: &&str| line.contains(r#"pool="main""#);
+        let left: Vec<_> = text.lines().filter(of_pool).filter(|line| !line.ends_with(" 0")).collect();
+        assert_eq!(left, Vec::<&str>::new(), "{text}");
+    }
+
+    #[test]
     fn what_the_ledger_says_is_what_is_exported() {
         let metrics = Metrics::new().unwrap();
         let worker = bus_schemas::WorkerId::new("w1").unwrap();
@@ -197,6 +271,8 @@ mod tests {
             epoch: 1,
             number: 1,
             shares_to: 3,
+            shares_stream: None,
+            shares_at_ms: None,
             credits: vec![bus_schemas::ledger::Credit { worker: worker.clone(), shares: 2, work: 8.into() }],
             refused: vec![bus_schemas::ledger::RefusedShares {
                 worker,

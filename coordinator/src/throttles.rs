@@ -50,7 +50,8 @@ struct Opened {
 async fn open(bus: &Bus, inputs: &mpsc::Sender<Input>) -> Result<Opened, ReadError> {
     let replay = bus.replay(streams::THROTTLE, filter::throttles(), 1).await?;
     let clock = ServerClock::ask(bus).await?;
-    let mut first = vec![Input::ThrottlesBegin { stream: clock.moment.created.clone(), last: clock.moment.last }];
+    let mut first =
+        vec![Input::ThrottlesBegin { stream: clock.moment.created.clone(), last: clock.moment.last }];
     let keys = format!("$KV.{}.{KEPT_KEY}.>", streams::IN_FORCE);
     for kept in bus.read_last_of_each(streams::KV_IN_FORCE, keys).await? {
         let WatchEvent::Put { key, value, .. } = bus.kv(streams::IN_FORCE).event(kept) else { continue };

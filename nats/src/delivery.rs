@@ -1,6 +1,9 @@
 //! A message as it comes from a stream, and what it means.
 
-use async_nats::HeaderMap;
+use async_nats::{
+    HeaderMap,
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
+};
 use bus_schemas::{Message, TimestampMs, subject::Subject};
 use bytes::Bytes;
 
@@ -47,6 +50,32 @@ pub struct Undecodable {
 }
 
 impl Delivered {
+    /// Whether its writer named the message of the subject that it follows, as the owner of a subject does. The server keeps
+    /// that header with the message; what anybody else publishes by hand has none.
+    pub fn is_guarded(&self) -> bool {
+        self.header(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref()).is_some()
+    }
+
+    /// The id under which it was published, if it has one.
+    pub fn message_id(&self) -> Option<&str> {
+        self.header(NATS_MESSAGE_ID.as_ref())
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    /// As something that nobody can or may read, with the reason.
+    pub fn undecodable(&self, reason: impl Into<String>) -> Undecodable {
+        Undecodable {
+            subject: self.subject.to_string(),
+            sequence: Some(self.sequence),
+            reason: reason.into(),
+            payload: self.payload.clone(),
+        }
+    }
+
     /// Reads the subject and the bytes.
     pub fn decode<M: Message>(&self) -> Result<Entry<M>, Undecodable> {
         let (subject, message) = decode(&self.subject, Some(self.sequence), &self.payload)?;

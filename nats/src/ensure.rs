@@ -81,12 +81,16 @@ pub enum EnsureError {
 /// Nothing is ever deleted.
 pub async fn ensure(bus: &Bus, replicas: usize, action: Action) -> Result<Outcome, EnsureError> {
     let mut outcome = Outcome::default();
+    let mut failed = None;
     for declared in streams::declared(replicas)? {
         match found(bus, &declared.name).await? {
             None => {
-                outcome.missing.push(declared.name.clone());
-                if action != Action::Look {
-                    create(bus, declared).await?;
+                let name = declared.name.clone();
+                // One that cannot be made keeps none of the others from being made.
+                let made = if action == Action::Look { Ok(()) } else { create(bus, declared).await };
+                match made {
+                    Ok(()) => outcome.missing.push(name),
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
             Some(found) => {
@@ -101,7 +105,7 @@ pub async fn ensure(bus: &Bus, replicas: usize, action: Action) -> Result<Outcom
             }
         }
     }
-    Ok(outcome)
+    failed.map_or(Ok(outcome), Err)
 }
 
 async fn found(bus: &Bus, stream: &str) -> Result<Option<Config>, EnsureError> {

@@ -20,6 +20,19 @@ pub struct KvEntry<T = Bytes> {
     pub value: T,
 }
 
+/// A kept version of a key, and whether its owner wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The key.
+    pub key: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Its value, `None` for a deletion.
+    pub value: Option<Bytes>,
+    /// Its writer named the revision that it replaced, see [`Delivered::is_guarded`].
+    pub guarded: bool,
+}
+
 /// Why a bucket did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
@@ -167,6 +180,16 @@ impl Kv {
         Ok(events.filter(|event| matches!(event, WatchEvent::Put { .. })).collect())
     }
 
+    /// The last version of each key that has a value, with its key and stamp.
+    pub async fn stamped_entries(&self) -> Result<Vec<(String, Delivered)>, KvError> {
+        let last = self.bus.read_last_of_each(&self.stream, self.filter()).await?;
+        let live = last.into_iter().filter(|delivered| !is_deletion(delivered.headers.as_ref()));
+        let keyed = live.filter_map(|delivered| {
+            Some((delivered.subject.strip_prefix(&self.prefix)?.to_owned(), delivered))
+        });
+        Ok(keyed.collect())
+    }
+
     /// What is kept of the changes of `key`, oldest first.
     pub async fn history(&self, key: impl Display) -> Result<Vec<WatchEvent>, KvError> {
         let subject = self.subject(&key.to_string())?;
@@ -178,6 +201,28 @@ impl Kv {
     pub async fn history_of_all(&self, keys: impl Display) -> Result<Vec<WatchEvent>, KvError> {
         let all = self.bus.read_all(&self.stream, format!("{}{keys}", self.prefix)).await?;
         Ok(all.into_iter().map(|delivered| self.event(delivered)).collect())
+    }
+
+    /// Like [`Kv::history_of_all`], with whether each was written by one who knew what it replaced.
+    pub async fn kept(&self, keys: impl Display) -> Result<Vec<Kept>, KvError> {
+        let all = self.bus.read_all(&self.stream, format!("{}{keys}", self.prefix)).await?;
+        let kept = |delivered: Delivered| {
+            let guarded = delivered.is_guarded();
+            match self.event(delivered) {
+                WatchEvent::Put { key, revision, value } => {
+                    Some(Kept { key, revision, value: Some(value), guarded })
+                }
+                WatchEvent::Delete { key, revision } => Some(Kept { key, revision, value: None, guarded }),
+                WatchEvent::Initialised | WatchEvent::Restarted => None,
+            }
+        };
+        Ok(all.into_iter().filter_map(kept).collect())
+    }
+
+    /// The last version of `key`, deletions included.
+    pub async fn last_kept(&self, key: &str) -> Result<Option<Delivered>, KvError> {
+        let subject = self.subject(key)?;
+        Ok(self.bus.last_bytes(&self.stream, subject).await?)
     }
 
     /// The values that are there, then [`WatchEvent::Initialised`], then every change, for ever.

@@ -4,8 +4,12 @@
 //! the revision that it replaces, so of two that want it one gets it. Its epoch is the time at which the server stored its
 //! taking, in milliseconds since the Unix epoch: the next holder's is higher, also where the bucket was made anew in between
 //! and its revisions begin again.
+//!
+//! The time to live is the server's work, and a value that somebody put by hand, or that a server with a full disk cannot
+//! end, has none. So who wants a lease looks at it again and again ([`Sighting`]): a value that no renewal has replaced for
+//! longer than its time to live, by the looker's own monotonic clock, is nobody's, and is taken by replacing exactly that revision.
 
-use crate::{Expect, Kv, KvError, subscribe::is_deletion};
+use crate::{Delivered, Expect, Kv, KvError, subscribe::is_deletion};
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_TTL};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -16,6 +20,28 @@ pub const MIN_LEASE_TTL: Duration = Duration::from_secs(1);
 pub const CLOCK_MARGIN: Duration = Duration::from_millis(200);
 /// Header that says whose renewal a value is.
 const HOLDER: &str = "Dcmf-Lease-Holder";
+
+/// A value that was not renewed is overdue this long after its time to live.
+pub const STALE_MARGIN: Duration = Duration::from_secs(1);
+/// Longest time to live that a lease's own header is believed.
+pub const MAX_LEASE_TTL: Duration = Duration::from_secs(120);
+
+/// What is remembered of a lease between two looks at it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sighting(Option<(u64, Instant)>);
+
+impl Sighting {
+    /// Notes that the lease stood at `revision` at `now`; for how long it has, and whether that is news.
+    fn note(&mut self, revision: u64, now: Instant) -> (Duration, bool) {
+        match self.0 {
+            Some((known, since)) if known == revision => (now.saturating_duration_since(since), false),
+            _ => {
+                self.0 = Some((revision, now));
+                (Duration::ZERO, true)
+            }
+        }
+    }
+}
 
 /// Why a lease was not taken or renewed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +72,8 @@ pub enum Acquired {
     Held {
         /// The revision of its last renewal.
         revision: Option<u64>,
+        /// It was renewed since the look before, or this was the first look.
+        renewed: bool,
         /// What its holder wrote.
         value: Bytes,
     },
@@ -64,9 +92,21 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease `key` for `ttl` if nobody holds it. After an error it may be ours without our knowing; it then
-    /// ends by itself.
+    /// Takes the lease `key` for `ttl` if nobody holds it, at the first look. See [`Lease::contend`].
     pub async fn acquire(kv: &Kv, key: &str, value: Bytes, ttl: Duration) -> Result<Acquired, LeaseError> {
+        Self::contend(kv, key, value, ttl, &mut Sighting::default()).await
+    }
+
+    /// Takes the lease `key` for `ttl` if nobody holds it, or if what stands there was not renewed for longer than it may
+    /// live, as `sighting` remembers from look to look. After an error it may be ours without our knowing; it then
+    /// ends by itself.
+    pub async fn contend(
+        kv: &Kv,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        sighting: &mut Sighting,
+    ) -> Result<Acquired, LeaseError> {
         if ttl < MIN_LEASE_TTL || ttl.subsec_nanos() != 0 {
             return Err(LeaseError::InvalidTtl(ttl));
         }
@@ -75,7 +115,18 @@ impl Lease {
         let expected = match last {
             None => 0,
             Some(last) if is_deletion(last.headers.as_ref()) => last.sequence,
-            Some(last) => return Ok(Acquired::Held { revision: Some(last.sequence), value: last.payload }),
+            Some(last) => {
+                let (unchanged, renewed) = sighting.note(last.sequence, Instant::now());
+                if unchanged <= life(&last, ttl) + STALE_MARGIN {
+                    return Ok(Acquired::Held {
+                        revision: Some(last.sequence),
+                        renewed,
+                        value: last.payload,
+                    });
+                }
+                tracing::warn!(key, revision = last.sequence, "a lease that nobody renews is taken");
+                last.sequence
+            }
         };
         let holder = format!("{:032x}", rand::random::<u128>());
         let (kv, key) = (kv.clone(), key.to_owned());
@@ -87,7 +138,7 @@ impl Lease {
                 Ok(Acquired::Taken(lease))
             }
             Err(KvError::RevisionMismatch { .. }) => {
-                Ok(Acquired::Held { revision: None, value: Bytes::new() })
+                Ok(Acquired::Held { revision: None, renewed: true, value: Bytes::new() })
             }
             Err(error) => Err(LeaseError::Kv(error)),
         }
@@ -167,9 +218,14 @@ impl Lease {
         let subject = self.kv.subject(&self.key).map_err(LeaseError::Kv)?;
         let last = self.kv.bus().last_bytes(self.kv.stream(), subject).await;
         let last = last.map_err(|e| LeaseError::Kv(e.into()))?.ok_or_else(|| self.lost())?;
-        let holder = last.headers.as_ref().and_then(|headers| headers.get(HOLDER));
-        if holder.is_none_or(|holder| holder.as_str() != self.holder) {
-            return Err(self.lost());
+        match last.header(HOLDER) {
+            Some(holder) if holder != self.holder => return Err(self.lost()),
+            None if is_deletion(last.headers.as_ref()) => return Err(self.lost()),
+            // No holder wrote what has no holder's name. While the lease is held nobody else may take it, so it is ours still.
+            None => {
+                tracing::warn!(key = self.key, revision = last.sequence, "a value put by hand is replaced")
+            }
+            Some(_) => {}
         }
         self.revision = last.sequence;
         Ok(())
@@ -177,5 +233,29 @@ impl Lease {
 
     fn lost(&self) -> LeaseError {
         LeaseError::Lost { key: self.key.clone(), epoch: self.epoch }
+    }
+}
+
+/// How long a value may live without being renewed: as its holder said, and `ttl` where no holder wrote it.
+fn life(value: &Delivered, ttl: Duration) -> Duration {
+    let said = value.header(HOLDER).and(value.header(NATS_MESSAGE_TTL.as_ref()));
+    let said = said.and_then(|text| text.trim_end_matches('s').parse().ok()).map(Duration::from_secs);
+    said.map_or(ttl, |said| said.clamp(ttl, MAX_LEASE_TTL.max(ttl)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_stays_grows_old_and_another_begins_anew() {
+        let (mut sighting, start) = (Sighting::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(sighting.note(7, at(0)), (Duration::ZERO, true));
+        assert_eq!(sighting.note(7, at(5)), (Duration::from_secs(5), false));
+        assert_eq!(sighting.note(9, at(6)), (Duration::ZERO, true));
+        assert_eq!(sighting.note(9, at(8)), (Duration::from_secs(2), false));
+        // A bucket that was made anew counts from the beginning.
+        assert_eq!(sighting.note(1, at(9)), (Duration::ZERO, true));
     }
 }

@@ -28,6 +28,7 @@ mod publish;
 mod read;
 mod replay;
 mod request;
+mod requirements;
 mod service;
 pub mod streams;
 mod subscribe;
@@ -43,14 +44,19 @@ pub use consume::{Acker, Consume, ConsumeOptions, Consumed, MAX_DELIVERIES, MAX_
 pub use dead_letter::{MAX_DEAD_LETTER_LEN, header};
 pub use delivery::{Delivered, Entry, Undecodable};
 pub use ensure::{Action, Drift, EnsureError, Outcome, ensure};
-pub use kv::{Kv, KvEntry, KvError};
-pub use lease::{Acquired, CLOCK_MARGIN, Lease, LeaseError, MIN_LEASE_TTL};
+pub use kv::{Kept, Kv, KvEntry, KvError};
+pub use lease::{
+    Acquired, CLOCK_MARGIN, Lease, LeaseError, MAX_LEASE_TTL, MIN_LEASE_TTL, STALE_MARGIN, Sighting,
+};
 pub use moment::StreamMoment;
 pub use objects::{OBJECT_DEADLINE, ObjectError};
 pub use publish::{ACK_DEADLINE, Expect, MAX_ACKS_IN_FLIGHT, PendingAck, PublishError, Stored};
 pub use read::{READ_STALL_DEADLINE, ReadError, StreamBounds};
 pub use replay::{BURST_BYTES, BURST_MESSAGES, Replay, ReplayError};
 pub use request::{REQUEST_DEADLINE, Request, RequestError, Requests};
+pub use requirements::{
+    MIN_SERVER_VERSION, Shortcoming, Unsuitable, largest_messages, of_drift, shortcomings,
+};
 pub use service::{Call, CommandService, ServiceError};
 pub use subscribe::{
     Incoming, RawIncoming, RawSubscription, Republished, RepublishedSubscription, Subscription,

@@ -14,6 +14,9 @@ use bus_schemas::{Message, codec::EncodeError};
 use bytes::Bytes;
 use std::{error::Error, fmt::Display, time::Duration};
 
+/// JetStream's code for a message that is larger than the stream's `max_msg_size`.
+const MESSAGE_TOO_LARGE: ErrorCode = ErrorCode(10_054);
+
 /// Longest wait for the acknowledgement of a stream.
 pub const ACK_DEADLINE: Duration = Duration::from_secs(5);
 /// Most messages of one connection that wait for an acknowledgement at the same time.
@@ -78,8 +81,8 @@ pub enum PublishError {
         /// Where to.
         subject: String,
     },
-    /// Larger than the server takes.
-    #[error("the message on {subject} is larger than the server's max_payload")]
+    /// Larger than the server or the stream takes.
+    #[error("the message on {subject} is larger than the server's max_payload or the stream's max_msg_size")]
     TooLarge {
         /// Where to.
         subject: String,
@@ -254,6 +257,7 @@ fn publish_error(subject: String, error: &jetstream::context::PublishError) -> P
                 Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) => {
                     PublishError::WrongLastSequence { subject, reason }
                 }
+                Some(MESSAGE_TOO_LARGE) => PublishError::TooLarge { subject },
                 Some(code) => PublishError::Refused { subject, code: code.0, reason },
                 None => PublishError::Failed { subject, reason },
             }

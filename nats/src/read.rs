@@ -9,9 +9,9 @@ use async_nats::jetstream::{
     ErrorCode,
     context::GetStreamErrorKind,
     message::StreamMessage,
-    stream::{DirectGetError, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+    stream::{DirectGetError, DirectGetErrorKind, LastRawMessageErrorKind, RawMessageErrorKind, Stream},
 };
-use bus_schemas::Message;
+use bus_schemas::{Message, TimestampMs};
 use std::{fmt::Display, time::Duration};
 
 /// Longest time without a message before reading to the end is given up.
@@ -63,6 +63,21 @@ pub struct StreamBounds {
     pub last: u64,
     /// How many messages it holds.
     pub messages: u64,
+    /// When it was created, nanoseconds since the Unix epoch on the server's clock. One that was made anew or restored has
+    /// another stamp, although its name and even its sequences may be the same.
+    pub created_ns: i128,
+}
+
+impl StreamBounds {
+    /// What tells this stream from another one of its name.
+    pub fn identity(&self) -> String {
+        self.created_ns.to_string()
+    }
+
+    /// When it was created, in the unit of the contract.
+    pub fn created_at(&self) -> TimestampMs {
+        stored_at(self.created_ns)
+    }
 }
 
 impl Bus {
@@ -75,7 +90,8 @@ impl Bus {
             Ok(found) => {
                 let state = &found.cached_info().state;
                 let (first, last) = (state.first_sequence, state.last_sequence);
-                Ok(StreamBounds { first, last, messages: state.messages })
+                let created_ns = found.cached_info().created.unix_timestamp_nanos();
+                Ok(StreamBounds { first, last, messages: state.messages, created_ns })
             }
             Err(error) => Err(match error.kind() {
                 GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
@@ -157,6 +173,54 @@ impl Bus {
         filter: impl Into<String>,
     ) -> Result<Vec<Delivered>, ReadError> {
         self.read_to_end(stream, filter.into(), Start::Sequence(1)).await
+    }
+
+    /// Like [`Bus::read_all`], from a sequence on.
+    pub async fn read_from(
+        &self,
+        stream: &str,
+        filter: impl Into<String>,
+        sequence: u64,
+    ) -> Result<Vec<Delivered>, ReadError> {
+        self.read_to_end(stream, filter.into(), Start::Sequence(sequence.max(1))).await
+    }
+
+    /// The message at `sequence`, or the next one that is there, of whatever subject.
+    pub async fn at_or_after(&self, stream: &str, sequence: u64) -> Result<Option<Delivered>, ReadError> {
+        let handle = self.handle(stream).await?;
+        match handle.get_first_raw_message_by_subject(">", sequence.max(1)).await {
+            Ok(message) => Ok(Some(delivered(message))),
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::NoMessageFound => Ok(None),
+                RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    Err(ReadError::NoStream(stream.to_owned()))
+                }
+                _ => Err(ReadError::Failed { stream: stream.to_owned(), reason: error.to_string() }),
+            },
+        }
+    }
+
+    /// The last sequence of `stream` for which `belongs` holds, given that it holds for the messages up to some place and for
+    /// none behind it; 0 when it holds for none. Costs one question for each doubling of the stream's length.
+    pub async fn end_of_prefix(
+        &self,
+        stream: &str,
+        bounds: &StreamBounds,
+        belongs: impl Fn(&Delivered) -> bool,
+    ) -> Result<u64, ReadError> {
+        let (mut known, mut open) = (bounds.first.saturating_sub(1), bounds.last);
+        while known < open {
+            let middle = known + (open - known).div_ceil(2);
+            match self.at_or_after(stream, middle).await? {
+                Some(found) if belongs(&found) => known = found.sequence.min(open),
+                Some(_) | None => open = middle - 1,
+            }
+        }
+        let holds = match self.at_or_after(stream, known).await? {
+            Some(found) => found.sequence <= known && belongs(&found),
+            None => false,
+        };
+        Ok(if holds { known } else { 0 })
     }
 
     /// The last message of each subject that `filter` gives, in stream order.

@@ -400,6 +400,8 @@ mod tests {
             epoch: 7,
             number: 1,
             shares_to: count.into(),
+            shares_stream: None,
+            shares_at_ms: None,
             credits: vec![Credit { worker, shares: count.into(), work }],
             refused: Vec::new(),
             total_shares: count.into(),

@@ -37,13 +37,29 @@ impl Drop for InProcess {
 impl InProcess {
     /// Starts coordinator `id` on the server at `url`; `more` are further lines of its host file.
     pub fn start(url: &str, id: &str, more: &str) -> Result<Self, Failure> {
+        Self::start_with(url, id, more, coordinator::tasks::Faults::default())
+    }
+
+    /// Like [`InProcess::start`], with what is to break.
+    pub fn start_with(
+        url: &str,
+        id: &str,
+        more: &str,
+        faults: coordinator::tasks::Faults,
+    ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("coordinator.toml");
         std::fs::write(&path, format!("id = \"{id}\"\nfarm = 7\nservers = [\"{url}\"]\n{more}"))?;
         let config = coordinator::HostConfig::read(&path)?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(coordinator::run(config, async move { drop(stopped.await) }));
+        let shutdown = async move { drop(stopped.await) };
+        let task = tokio::spawn(coordinator::run_with(config, shutdown, faults));
         Ok(Self { stop: Some(stop), task, _folder: folder })
+    }
+
+    /// Waits until it ends by itself: why.
+    pub async fn ended(mut self) -> Result<Result<(), coordinator::RunError>, Failure> {
+        Ok((&mut self.task).await?)
     }
 
     /// Ends it in order.

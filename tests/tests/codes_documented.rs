@@ -69,6 +69,12 @@ fn every_code_with_which_a_worker_refuses_an_algorithm_or_a_catalogue_is_explain
 }
 
 #[test]
+fn every_shortcoming_of_a_server_is_explained() {
+    let codes = nats_adapter::Shortcoming::CODES.map(str::to_owned);
+    assert_eq!(entries(&page("codes.md"), "The server"), BTreeSet::from(codes));
+}
+
+#[test]
 fn every_event_is_explained_with_its_fields() {
     let schema = schema("Event");
     let page = page("events.md");

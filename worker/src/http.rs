@@ -13,12 +13,16 @@ struct Shown {
     status: watch::Receiver<Option<Status>>,
 }
 
-/// What is missing before a worker is ready: the bus, a configuration, a role.
+/// What is missing before a worker is ready: the bus, a configuration, a role, a bus that takes shares, threads that live.
 pub fn not_ready(status: &Status) -> Option<&'static str> {
     match status {
         Status { connected: false, .. } => Some("no connection to the bus"),
         Status { configured: false, .. } => Some("no configuration of the pool"),
         Status { role: None, .. } => Some("no role in the pool"),
+        Status { held: true, .. } => Some("the bus takes no shares, so the search holds"),
+        Status { lost_threads, search_threads: 0, .. } if *lost_threads > 0 => {
+            Some("search threads have failed and none is left; see the log and start the worker again")
+        }
         _ => None,
     }
 }

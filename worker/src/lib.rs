@@ -6,13 +6,15 @@
 //! | task or thread | what if it ends |
 //! |---|---|
 //! | the loop ([`Worker::run`]) | the worker ends |
-//! | publisher | the core's publications are not answered; the loop ends with the process |
-//! | subscriptions | only with the connection, which ends the loop |
-//! | the catalogue of certificates | only with the connection; if judging panics nothing is permitted any more |
-//! | a read, a join, an agenda | each answers once; the core's own deadline covers a lost answer |
+//! | publisher | the worker ends |
+//! | subscriptions | with the connection, which ends the worker; a panic ends it too |
+//! | the catalogue of certificates | with the connection; if judging panics nothing is permitted any more |
+//! | a read, a join, an agenda | each answers once; a panic ends the worker |
 //! | HTTP | an error in the log; the worker goes on |
-//! | the load monitor | nothing is searched until it is back (`Unmeasured`) |
-//! | a search thread | the core is told and does not use it again |
+//! | the load monitor | the worker ends |
+//! | a search thread | the core is told and does not use it again; without any left the worker is not ready |
+//!
+//! A worker that ends searches nothing, and its host starts it again.
 
 pub mod affinity;
 pub mod algorithms;

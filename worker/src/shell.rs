@@ -16,7 +16,10 @@ use crate::{
 };
 use algorithm_component::Limits;
 use bus_schemas::{SessionId, WorkerId, id::InvalidId, schedule::Agenda, subject::filter};
-use nats_adapter::{Bus, BusOptions, ConnectError, Link, LinkState};
+use nats_adapter::{
+    Bus, BusOptions, ConnectError, Link, LinkState, Shortcoming, Unsuitable, largest_messages, shortcomings,
+    streams,
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -25,7 +28,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -81,6 +84,17 @@ pub enum RunError {
     /// Something ended that never should.
     #[error("certificates could not be judged: {0}; this is a defect of the program")]
     Judge(#[from] tokio::task::JoinError),
+    /// The server cannot carry a farm.
+    #[error("the NATS server will not do: {0}")]
+    Unsuitable(#[from] Unsuitable),
+    /// A task failed that the worker cannot do without.
+    #[error("{task} failed: {reason}; this is a defect of the program, start the worker again")]
+    Task {
+        /// Which.
+        task: &'static str,
+        /// How it ended.
+        reason: String,
+    },
     /// The connection was closed for good.
     #[error("the connection to the bus was closed for good; start the worker again")]
     BusClosed,
@@ -149,6 +163,10 @@ impl Worker {
             connected = Bus::connect(options) => connected?,
             () = shutdown.cancelled() => return Ok(()),
         };
+        let found = shortcomings(&bus, &needed()?);
+        if found.iter().any(Shortcoming::is_fatal) {
+            return Err(Unsuitable(found).into());
+        }
         let mut shell = Shell::new(config, session, metrics, bus, status, guard)?;
         let outcome = shell.work(&shutdown).await;
         shell.end().await;
@@ -183,6 +201,8 @@ struct Shell {
     stopping: BTreeMap<u16, (u64, Instant)>,
     tasks: JoinSet<()>,
     publisher: tokio::task::JoinHandle<()>,
+    /// Ends with the load monitor.
+    monitor: oneshot::Receiver<()>,
     outgoing: Option<mpsc::Sender<Outgoing>>,
     inputs: mpsc::Sender<Input>,
     inbox: mpsc::Receiver<Input>,
@@ -230,7 +250,8 @@ impl Shell {
             .with_components(components.loader());
         let mut tasks = JoinSet::new();
         tasks.spawn(contexts::keep_tidy(Arc::clone(&contexts)));
-        surroundings.watch(&search, veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
+        let monitor =
+            surroundings.watch(&search, veto_file, &inputs, &mut tasks).map_err(RunError::Monitor)?;
         let publish = bus::publish(bus.clone(), address.clone(), queue, Arc::clone(&metrics), inputs.clone());
         Ok(Self {
             core,
@@ -250,6 +271,7 @@ impl Shell {
             stopping: BTreeMap::new(),
             tasks,
             publisher: tokio::spawn(publish),
+            monitor,
             outgoing: Some(outgoing),
             inputs,
             inbox,
@@ -293,8 +315,21 @@ impl Shell {
                 }
                 Some(result) = self.results.recv() => Some(result),
                 Some(incoming) = self.inbox.recv() => Some(incoming),
-                // Tasks that ended have sent their answer already; a panic of one shows in the log.
-                Some(_) = self.tasks.join_next() => None,
+                // Tasks that ended have sent their answer already; one that panicked has not, and nobody waits for ever.
+                Some(ended) = self.tasks.join_next() => {
+                    ended.map_err(|error| failed("a task of the worker", &error))?;
+                    None
+                }
+                ended = &mut self.publisher => {
+                    return Err(match ended {
+                        Ok(()) => RunError::Task { task: "the publisher", reason: "it ended".to_owned() },
+                        Err(error) => failed("the publisher", &error),
+                    });
+                }
+                _ = &mut self.monitor => {
+                    let reason = "its thread is gone".to_owned();
+                    return Err(RunError::Task { task: "the load monitor", reason });
+                }
                 () = sleep_until(self.began, deadline) => Some(Input::Tick),
             };
         }
@@ -422,8 +457,10 @@ impl Shell {
         self.outgoing = None;
         drop(self.search);
         let flushed = async {
-            // A publisher that panicked has nothing left to say.
-            let _ = self.publisher.await;
+            if !self.publisher.is_finished() {
+                // A publisher that panics now has nothing left to say.
+                let _ = self.publisher.await;
+            }
             self.bus.client().flush().await
         };
         match tokio::time::timeout(FLUSH_LIMIT, flushed).await {
@@ -445,6 +482,18 @@ async fn make_agenda(question: AgendaQuestion, inputs: mpsc::Sender<Input>) {
     });
     // A loop that has ended needs no answer.
     let _ = inputs.send(Input::Agenda { number, agenda: Box::new(agenda) }).await;
+}
+
+fn failed(task: &'static str, error: &tokio::task::JoinError) -> RunError {
+    RunError::Task { task, reason: error.to_string() }
+}
+
+/// The largest messages that a worker takes part in.
+fn needed() -> Result<Vec<(String, usize, bool)>, RunError> {
+    let own = [streams::JOB, streams::SHARE, streams::FOUND];
+    let all = largest_messages()
+        .map_err(|error| RunError::Task { task: "the catalogue of streams", reason: error.to_string() })?;
+    Ok(all.into_iter().filter(|(name, ..)| own.contains(&name.as_str())).collect())
 }
 
 fn link_input(known: Link, now: Link) -> Result<Option<Input>, RunError> {

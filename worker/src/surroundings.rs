@@ -16,7 +16,11 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
-use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
 use worker_core::{GroupReport, Input};
 
 /// Reports of the load monitor that wait for the loop; samples that find no room are dropped and counted.
@@ -86,14 +90,16 @@ impl Surroundings {
         })
     }
 
-    /// Starts to watch: what is found becomes inputs.
+    /// Starts to watch: what is found becomes inputs. What is returned ends with the load monitor: without it nothing may be
+    /// searched, so the worker ends too and is started again by its host.
     pub fn watch(
         &mut self,
         search: &SearchPool,
         veto_file: PathBuf,
         inputs: &mpsc::Sender<Input>,
         tasks: &mut JoinSet<()>,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<oneshot::Receiver<()>> {
+        let (gone, ended) = oneshot::channel();
         let (reports, mut told) = mpsc::channel(REPORT_LIMIT);
         let watched = Watched {
             threads: search.ids(),
@@ -104,6 +110,7 @@ impl Surroundings {
         self.sampler = Some(Sampler::start(watched, reports)?);
         let sender = inputs.clone();
         tasks.spawn(async move {
+            let _gone = gone;
             while let Some(report) = told.recv().await {
                 let input = match report {
                     Report::Load(sample) => Input::Load(sample),
@@ -128,7 +135,7 @@ impl Surroundings {
                 }
             }
         });
-        Ok(())
+        Ok(ended)
     }
 
     /// Looks every two seconds whether processors came or went: threads move, and there are as many as processors where the

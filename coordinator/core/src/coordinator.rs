@@ -9,11 +9,15 @@ use crate::{
     pool::{Ask, Pool},
     registry::{Applied, Registry},
     time::{MonoMs, Now},
+    trouble::Attention,
     world::World,
 };
 use bus_schemas::{
     CoordinatorId, PoolId, WorkerId,
-    command::{FarmStatus, FarmView, Membership, PoolStatus, PoolView},
+    command::{
+        FarmStatus, FarmView, Known, MemberView, Membership, OwnerView, PoolStatus, PoolView, Source, Stuck,
+        ViewRequest,
+    },
     config::ConfigKey,
     event::{Event, EventData},
     job::Job,
@@ -46,6 +50,7 @@ type Fixed = Option<(Option<bus_schemas::member::Role>, bool)>;
 #[derive(Debug)]
 struct Slot {
     ownership: Ownership,
+    attention: Attention,
     pool: Option<Box<Pool>>,
     status_at: MonoMs,
 }
@@ -53,6 +58,37 @@ struct Slot {
 /// The same from every coordinator, and another one when the stream was made anew and its sequences begin again.
 fn throttle_event_id(stored: &Stored) -> String {
     format!("throttle-{}-{}", stored.sequence, stored.stored_at.0)
+}
+
+/// A pool that is wanted and that nobody was seen to own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unattended {
+    /// The pool.
+    pub pool: PoolId,
+    /// For how long, milliseconds.
+    pub for_ms: u64,
+    /// Why this coordinator gave it up, if it did.
+    pub reason: Option<String>,
+}
+
+impl Slot {
+    /// Takes news of the lease: what to do, and what to tell.
+    fn lease(&mut self, lease: LeaseInput, now: MonoMs) -> (Duty, Option<EventData>) {
+        let Self { ownership, attention, .. } = self;
+        match lease {
+            LeaseInput::HeldElsewhere { renewed } => {
+                let told = attention.elsewhere(renewed, ownership, now);
+                (ownership.handle(lease, now), told)
+            }
+            LeaseInput::GivenUp { epoch, ref trouble } if ownership.epoch() == Some(epoch) => {
+                let trouble = trouble.clone();
+                let duty = ownership.handle(lease, now);
+                let told = attention.given_up(&trouble, ownership, now);
+                (duty, told)
+            }
+            lease => (ownership.handle(lease, now), None),
+        }
+    }
 }
 
 /// The pool, if it is owned under this epoch.
@@ -140,13 +176,22 @@ impl Coordinator {
                 self.throttles_complete = true;
                 self.orders.targets().iter().for_each(|target| self.keep_orders(target));
             }
+            Input::MembersReplaced => self.store_members_again(now),
+            Input::News { id: Some(id), event } => self.publish(id, None, event, now),
+            Input::News { id: None, event } => self.publish_numbered(None, event, now),
             Input::Lease(pool, lease) => {
                 let acquired = match &lease {
                     LeaseInput::Acquired { epoch, .. } => Some(*epoch),
                     _ => None,
                 };
-                let duty = self.slots.get_mut(&pool).map(|s| s.ownership.handle(lease, now.mono));
-                self.do_duty(&pool, duty.unwrap_or(Duty::Nothing), now);
+                let (duty, told) = self
+                    .slots
+                    .get_mut(&pool)
+                    .map_or((Duty::Nothing, None), |slot| slot.lease(lease, now.mono));
+                self.do_duty(&pool, duty, now);
+                if let Some(event) = told {
+                    self.publish_numbered(Some(&pool), event, now);
+                }
                 if let Some(epoch) = acquired.filter(|e| !self.owns_under(&pool, *e)) {
                     self.effects.push_back(Effect::ReleaseLease(pool, epoch));
                 }
@@ -288,6 +333,15 @@ impl Coordinator {
         }
     }
 
+    fn store_members_again(&mut self, now: Now) {
+        for id in self.slots.keys().cloned().collect::<Vec<_>>() {
+            if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
+                pool.store_members_again();
+                self.collect(&id, now);
+            }
+        }
+    }
+
     /// Every pool decides anew.
     fn reconsider(&mut self, prompt: bool, now: Now) {
         for id in self.slots.keys().cloned().collect::<Vec<_>>() {
@@ -370,6 +424,7 @@ impl Coordinator {
         let Some(config) = self.registry.pool(&id).map(|(_, c)| c.clone()) else { return };
         let slot = self.slots.entry(id.clone()).or_insert_with(|| Slot {
             ownership: Ownership::new(now.mono),
+            attention: Attention::new(now.mono),
             pool: None,
             status_at: now.mono,
         });
@@ -464,10 +519,15 @@ impl Coordinator {
             if now.mono >= pool.deadline() {
                 pool.tick(world, now);
             }
+            let mut told = None;
             if now.mono >= slot.status_at {
                 slot.status_at = now.mono.plus(STATUS_INTERVAL_MS);
-                let status = Box::new(pool.status(&self.id));
+                let status = Box::new(pool.status(&self.id, now.wall));
                 self.effects.push_back(Effect::PublishStatus(id.clone(), status));
+                told = slot.attention.runs_here(&slot.ownership, now.mono);
+            }
+            if let Some(event) = told {
+                self.publish_numbered(Some(&id), event, now);
             }
             self.collect(&id, now);
         }
@@ -498,8 +558,23 @@ impl Coordinator {
     }
 
     /// How the pools run that this coordinator owns.
-    pub fn statuses(&self) -> impl Iterator<Item = (&PoolId, PoolStatus)> {
-        self.slots.iter().filter_map(|(id, s)| Some((id, s.pool.as_ref()?.status(&self.id))))
+    pub fn statuses(&self, now: Now) -> impl Iterator<Item = (&PoolId, PoolStatus)> {
+        self.slots.iter().filter_map(move |(id, s)| Some((id, s.pool.as_ref()?.status(&self.id, now.wall))))
+    }
+
+    /// What keeps a pool from going on, as this coordinator sees it.
+    pub fn stuck(&self, pool: &PoolId) -> Option<&Stuck> {
+        let slot = self.slots.get(pool)?;
+        slot.pool.as_ref().and_then(|p| p.stuck()).or_else(|| slot.attention.stuck())
+    }
+
+    /// The wanted pools that nobody was seen to own for too long.
+    pub fn unattended(&self, now: MonoMs) -> Vec<Unattended> {
+        let of = |(pool, slot): (&PoolId, &Slot)| {
+            let (for_ms, reason) = slot.attention.unattended(now)?;
+            Some(Unattended { pool: pool.clone(), for_ms, reason: reason.map(str::to_owned) })
+        };
+        self.slots.iter().filter(|(_, s)| s.pool.is_none()).filter_map(of).collect()
     }
 
     /// The current job of an owned pool.
@@ -508,8 +583,22 @@ impl Coordinator {
     }
 
     /// Every member of an owned pool, for people.
-    pub fn memberships(&self) -> impl Iterator<Item = (&WorkerId, Membership)> {
-        self.slots.values().filter_map(|s| s.pool.as_ref()).flat_map(|p| p.memberships())
+    pub fn memberships(&self, now: MonoMs) -> impl Iterator<Item = (&WorkerId, Membership)> {
+        self.slots.values().filter_map(|s| s.pool.as_ref()).flat_map(move |p| p.memberships(now))
+    }
+
+    /// What is known of one owned pool, with the members that `wanted` names; `None` when it is not owned here.
+    pub fn view(&self, pool: &PoolId, wanted: &ViewRequest, now: Now) -> Option<OwnerView> {
+        let owned = self.slots.get(pool)?.pool.as_ref()?;
+        let asked = |id: &WorkerId| !wanted.status_only && wanted.node.as_ref().is_none_or(|node| node == id);
+        let members = owned.memberships(now.mono).filter(|(id, _)| asked(id));
+        Some(OwnerView {
+            status: owned.status(&self.id, now.wall),
+            stuck: self.stuck(pool).cloned(),
+            members: members
+                .map(|(node, membership)| MemberView { node: node.clone(), membership })
+                .collect(),
+        })
     }
 
     /// The throttle orders as this coordinator knows them, on the wall clock.
@@ -535,19 +624,24 @@ impl Coordinator {
         Some(PoolCapacity { percent: capacity.percent, wanted: capacity.wanted })
     }
 
-    /// The farm as this coordinator sees it; `elsewhere` gives the status of pools that others own.
-    pub fn farm_status(
-        &self,
-        version: &str,
-        elsewhere: impl Fn(&PoolId) -> Option<PoolStatus>,
-    ) -> FarmStatus {
-        let own: BTreeMap<_, _> = self.statuses().collect();
-        let view = |(pool, revision, config): (&PoolId, u64, &bus_schemas::config::PoolConfig)| PoolView {
-            pool: pool.clone(),
-            revision,
-            config: config.clone(),
-            refused: self.registry.refused(&ConfigKey::Pool(pool.clone())).cloned(),
-            status: own.get(pool).cloned().or_else(|| elsewhere(pool)),
+    /// The farm as this coordinator sees it; of pools that others own it knows nothing.
+    pub fn farm_status(&self, version: &str, now: Now) -> FarmStatus {
+        let own: BTreeMap<_, _> = self.statuses(now).collect();
+        let view = |(pool, revision, config): (&PoolId, u64, &bus_schemas::config::PoolConfig)| {
+            let status = own.get(pool).cloned();
+            let known = match status {
+                Some(_) => Known { source: Source::Owner, age_ms: Some(0), ..Known::default() },
+                None => Known::default(),
+            };
+            PoolView {
+                pool: pool.clone(),
+                revision,
+                config: config.clone(),
+                refused: self.registry.refused(&ConfigKey::Pool(pool.clone())).cloned(),
+                status,
+                known,
+                stuck: self.stuck(pool).cloned(),
+            }
         };
         FarmStatus {
             coordinator: self.id.clone(),

@@ -4,7 +4,9 @@ use crate::time::MonoMs;
 use bus_schemas::{
     Blob, Hash32, JobId, PoolId, Target, TimestampMs, WorkerId,
     block::BlockState,
+    command::Stuck,
     config::ConfigKey,
+    event::EventData,
     heartbeat::Heartbeat,
     job::{AlgorithmRef, Job, WorkUnit},
     ledger::LedgerRecord,
@@ -88,6 +90,15 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The bucket of members is another one: what owners know of their members is to be stored again.
+    MembersReplaced,
+    /// Something that concerns the whole farm, to be told. Every coordinator may see it: equal ids are one event.
+    News {
+        /// The event's id, unless it is this coordinator's alone.
+        id: Option<String>,
+        /// What happened.
+        event: EventData,
+    },
     /// Every throttle order that the stream held has been given.
     ThrottlesComplete,
     /// News of a pool's lease.
@@ -112,20 +123,63 @@ pub enum LeaseInput {
         /// On the local clock, measured from before the request was sent.
         held_until: MonoMs,
     },
-    /// Another coordinator holds it, or the bus did not answer.
+    /// It is not known who holds it: the bus did not answer, or refused.
     Unavailable,
+    /// Somebody else holds it.
+    HeldElsewhere {
+        /// It was renewed since the last look: its holder lives.
+        renewed: bool,
+    },
     /// Renewed, certainly until then.
     Renewed {
         /// On the local clock, measured from before the request was sent.
         held_until: MonoMs,
     },
-    /// The term of this epoch is over: the lease is gone, another owner wrote, or a part of the work ended.
+    /// The term of this epoch is over because the pool cannot go on under it: its state cannot be read, or a part of the
+    /// work ended. It is taken again, later after each time.
+    GivenUp {
+        /// The epoch; of another one it is ignored.
+        epoch: u64,
+        /// Why.
+        trouble: Trouble,
+    },
+    /// The term of this epoch is over: the lease is gone, or another owner wrote.
     Lost {
         /// The epoch; of another one it is ignored.
         epoch: u64,
         /// Why, for people.
         reason: String,
     },
+}
+
+/// Why a pool cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// For people.
+    pub reason: String,
+    /// What is in the way and how it is mended, where that is known: it is told at once.
+    pub stuck: Option<Stuck>,
+}
+
+impl Trouble {
+    /// Something of which only the reason is known.
+    pub fn of(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), stuck: None }
+    }
+
+    /// Something that must be mended.
+    pub fn stuck(stuck: Stuck) -> Self {
+        Self { reason: stuck.reason.clone(), stuck: Some(stuck) }
+    }
+}
+
+/// Where the shares that are not accounted begin in the stream that is there now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShareBasis {
+    /// What tells the stream from another one of its name.
+    pub stream: Option<String>,
+    /// Everything up to this sequence is accounted, `None` as the ledger says.
+    pub accounted_to: Option<u64>,
 }
 
 /// A pool as JetStream holds it.
@@ -137,6 +191,10 @@ pub struct Recovered {
     pub jobs: Vec<(Job, TimestampMs)>,
     /// The last ledger record.
     pub ledger: Option<LedgerRecord>,
+    /// Where accounting goes on.
+    pub shares: ShareBasis,
+    /// Facts about what was read, to be told.
+    pub news: Vec<EventData>,
     /// The last state of each block.
     pub blocks: Vec<(Hash32, u64, WorkerId, BlockState)>,
 }
@@ -165,6 +223,8 @@ pub enum PoolInput {
     SourceFailed(String),
     /// The job was stored and sent, at this time of the stream.
     JobPublished(JobId, TimestampMs),
+    /// The job can never be stored as it is; it was not sent.
+    JobUnstorable(JobId, Stuck),
     /// A worker asks to join; the answer carries the token.
     Join {
         /// Names the waiting request.
@@ -247,6 +307,8 @@ pub enum Verdict {
     Low,
     /// The algorithm is not available here.
     UnknownAlgorithm,
+    /// Judging it failed: the algorithm panicked or did not end.
+    Failed,
 }
 
 /// A judged share.

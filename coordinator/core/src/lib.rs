@@ -15,16 +15,20 @@ pub mod ownership;
 pub mod pool;
 mod registry;
 mod time;
+mod trouble;
 mod world;
 
-pub use coordinator::{Coordinator, PoolCapacity, STATUS_INTERVAL_MS, THROTTLE_EXPIRY_INTERVAL_MS};
+pub use coordinator::{
+    Coordinator, PoolCapacity, STATUS_INTERVAL_MS, THROTTLE_EXPIRY_INTERVAL_MS, Unattended,
+};
 pub use effect::{BlockDuty, Effect, FoundTask, JudgeTask, PoolEffect};
 pub use input::{
     ArrivedFound, ArrivedShare, BlockAnswer, Input, JudgedFound, JudgedShare, LeaseInput, NodeFacts,
-    PoolInput, Recovered, Template, Verdict,
+    PoolInput, Recovered, ShareBasis, Template, Trouble, Verdict,
 };
 pub use registry::{Applied, Registry};
 pub use time::{MonoMs, Now};
+pub use trouble::{ELSEWHERE_STEADY_MS, UNATTENDED_AFTER_MS};
 
 /// Most pools of one farm.
 pub const MAX_POOLS: usize = 256;

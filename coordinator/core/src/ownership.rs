@@ -8,6 +8,12 @@ pub const LEASE_TTL_MS: u64 = 2_000;
 pub const RENEW_INTERVAL_MS: u64 = 500;
 /// Time between attempts to take a lease that is not ours, milliseconds.
 pub const ACQUIRE_INTERVAL_MS: u64 = 400;
+/// Longest time until a pool that was given up again and again is taken anew, milliseconds.
+pub const RETAKE_DELAY_MAX_MS: u64 = 10_000;
+/// A term that lasted for this long is not counted among those that failed, milliseconds.
+pub const STEADY_MS: u64 = 20_000;
+/// A pool that was given up so often, one time after another, is stuck.
+pub const STUCK_AFTER: u32 = 3;
 /// An owner stops this long before its lease ends, milliseconds, so that an order on its way is not late.
 pub const STEP_DOWN_MARGIN_MS: u64 = 200;
 
@@ -41,11 +47,15 @@ pub(crate) enum Duty {
 #[derive(Debug)]
 pub(crate) struct Ownership {
     state: State,
+    /// When the present term, or the last one, began.
+    began_at: MonoMs,
+    /// Terms that were given up one after another.
+    failures: u32,
 }
 
 impl Ownership {
     pub(crate) fn new(now: MonoMs) -> Self {
-        Self { state: State::Free { retry_at: now } }
+        Self { state: State::Free { retry_at: now }, began_at: now, failures: 0 }
     }
 
     pub(crate) fn epoch(&self) -> Option<u64> {
@@ -53,6 +63,27 @@ impl Ownership {
             State::Held { epoch, .. } => Some(epoch),
             _ => None,
         }
+    }
+
+    /// Terms that were given up one after another, none of which lasted.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The present term has lasted.
+    pub(crate) fn is_steady(&self, now: MonoMs) -> bool {
+        matches!(self.state, State::Held { .. }) && now.since(self.began_at) >= STEADY_MS
+    }
+
+    /// Somebody else keeps the pool running: what failed here is no matter of the pool.
+    pub(crate) fn forgive(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How long to wait before the pool is taken again: twice as long after each failure.
+    fn retake_delay(&self) -> u64 {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        (ACQUIRE_INTERVAL_MS << doublings).min(RETAKE_DELAY_MAX_MS)
     }
 
     pub(crate) fn deadline(&self) -> Option<MonoMs> {
@@ -86,9 +117,10 @@ impl Ownership {
         match (input, self.state) {
             (LeaseInput::Acquired { epoch, held_until }, State::Acquiring) => {
                 self.state = State::Held { epoch, held_until, renew_at: now.plus(RENEW_INTERVAL_MS) };
+                self.began_at = now;
                 Duty::Begin(epoch)
             }
-            (LeaseInput::Unavailable, State::Acquiring) => {
+            (LeaseInput::Unavailable | LeaseInput::HeldElsewhere { .. }, State::Acquiring) => {
                 self.state = free;
                 Duty::Nothing
             }
@@ -99,6 +131,12 @@ impl Ownership {
             (LeaseInput::Lost { epoch: lost, reason }, State::Held { epoch, .. }) if lost == epoch => {
                 self.state = free;
                 Duty::End(epoch, reason)
+            }
+            (LeaseInput::GivenUp { epoch: lost, trouble }, State::Held { epoch, .. }) if lost == epoch => {
+                let lasted = now.since(self.began_at) >= STEADY_MS;
+                self.failures = if lasted { 1 } else { self.failures.saturating_add(1) };
+                self.state = State::Free { retry_at: now.plus(self.retake_delay()) };
+                Duty::End(epoch, trouble.reason)
             }
             _ => Duty::Nothing,
         }
@@ -112,6 +150,7 @@ fn last_safe(held_until: MonoMs) -> MonoMs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::Trouble;
 
     #[test]
     fn an_owner_that_cannot_renew_steps_down_before_its_lease_ends() {
@@ -136,6 +175,29 @@ mod tests {
         assert_eq!(o.handle(lost(6), MonoMs(1_949)), Duty::Nothing);
         assert_eq!(o.handle(lost(7), MonoMs(1_950)), Duty::End(7, "test".to_owned()));
         assert_eq!(o.handle(lost(7), MonoMs(1_951)), Duty::Nothing);
+    }
+
+    #[test]
+    fn a_pool_that_is_given_up_again_and_again_is_taken_more_and_more_slowly_until_a_term_lasts() {
+        let mut o = Ownership::new(MonoMs(0));
+        let mut now = MonoMs(0);
+        let mut term = |o: &mut Ownership, epoch: u64, lasts: u64| {
+            now = o.deadline().unwrap().max(now);
+            assert_eq!(o.tick(now), Duty::Acquire);
+            o.handle(LeaseInput::Acquired { epoch, held_until: now.plus(LEASE_TTL_MS) }, now);
+            now = now.plus(lasts);
+            let trouble = Trouble { reason: "test".to_owned(), stuck: None };
+            assert_eq!(
+                o.handle(LeaseInput::GivenUp { epoch, trouble }, now),
+                Duty::End(epoch, "test".to_owned())
+            );
+            o.deadline().unwrap().since(now)
+        };
+        let delays: Vec<_> = (1..9).map(|epoch| term(&mut o, epoch, 100)).collect();
+        assert_eq!(delays, [400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
+        assert_eq!(term(&mut o, 9, STEADY_MS), 400, "a term that lasted");
+        assert_eq!(term(&mut o, 10, 100), 800);
+        assert_eq!(o.failures(), 2);
     }
 
     #[test]

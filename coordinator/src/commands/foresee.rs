@@ -64,7 +64,7 @@ impl Commands {
         let at = moment(at.as_deref(), now)?;
         let not_a_member =
             || CommandError::new(ErrorCode::NotAMember, format!("node {node} is no member of any pool"));
-        let membership = self.nodes().await.remove(&node).and_then(|view| view.membership);
+        let membership = self.nodes(Some(&node)).await.remove(&node).and_then(|view| view.membership);
         let membership = membership.ok_or_else(not_a_member)?;
         let config = self.pool_config(&membership.pool)?;
         let known = self.snapshot.facts.iter();
@@ -124,7 +124,7 @@ impl Commands {
         let known = self.snapshot.facts.iter().filter(|f| f.pool == *pool);
         let mut facts: Vec<MemberFacts> = known.cloned().collect();
         if facts.is_empty() {
-            let nodes = self.nodes().await;
+            let nodes = self.nodes(None).await;
             let there = nodes.iter().filter_map(|(worker, view)| {
                 let membership = view.membership.as_ref().filter(|m| m.pool == *pool)?;
                 Some(facts_of(worker, membership))

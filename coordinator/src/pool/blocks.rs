@@ -18,7 +18,7 @@ use bus_schemas::{
     share::Finding,
     subject::Subject,
 };
-use coordinator_core::{BlockAnswer, BlockDuty, PoolInput};
+use coordinator_core::{BlockAnswer, BlockDuty, PoolInput, Trouble};
 use job_sources::{Assembly, Decision, FoundBlock, SubmitOutcome};
 use nats_adapter::{ReadError, streams};
 use std::{
@@ -67,7 +67,7 @@ pub(crate) async fn run(
     mut duties: mpsc::Receiver<BlockDuty>,
     source: watch::Receiver<Current>,
     templates: Templates,
-) {
+) -> Trouble {
     let mut lane = Lane {
         destinations: Destinations::new(context.clone(), source),
         context,
@@ -79,9 +79,10 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             duty = duties.recv(), if lane.submissions.len() < MAX_SUBMISSIONS => {
-                let Some(duty) = duty else { return };
+                let Some(duty) = duty else { return Trouble::of("nobody gives blocks any more") };
                 if let Err(error) = lane.perform(duty).await {
-                    return tracing::error!(pool = %lane.context.pool, %error, "a block could not be kept");
+                    tracing::error!(pool = %lane.context.pool, %error, "a block could not be kept");
+                    return error.into();
                 }
             }
             Some(ended) = lane.submissions.join_next_with_id() => lane.ended(ended).await,
@@ -134,7 +135,7 @@ impl Lane {
         let hash = whole.block.hash;
         match keep(&self.context, whole, job, worker).await {
             Ok(()) => self.context.tell(PoolInput::BlockStored(hash)).await,
-            Err(error @ (Failed::Impossible(_) | Failed::Encode(_))) => {
+            Err(error @ (Failed::Impossible { .. } | Failed::Encode(_))) => {
                 self.unkept.push_back(whole.clone());
                 if self.unkept.len() > MAX_UNKEPT {
                     self.unkept.pop_front();
@@ -271,7 +272,7 @@ async fn put(context: &Context, record: &BlockRecord, step: &str) -> Result<(), 
     let hash = block_id(record.hash);
     let subject = Subject::Block(context.pool.clone(), hash.clone()).to_string();
     let id = format!("{hash}-{step}-{}", context.epoch);
-    persist::store(&context.bus, &subject, &id, record.encode()?.into()).await.map(drop)
+    persist::store(context, streams::BLOCK, &subject, &id, record.encode()?.into()).await.map(drop)
 }
 
 async fn store_state(

@@ -5,20 +5,20 @@ use bus_schemas::{
     share::Share,
     subject::{Subject, filter},
 };
-use coordinator_core::{ArrivedFound, PoolInput};
+use coordinator_core::{ArrivedFound, PoolInput, Trouble};
 use nats_adapter::{Acker, ConsumeOptions, streams};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 /// Consumes until the pool is given up. A candidate is acknowledged when its block is kept or it is refused.
-pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) {
+pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) -> Trouble {
     let options =
         ConsumeOptions::new(streams::FOUND, &format!("found-{}", context.pool), filter::found(&context.pool));
     let mut consume = match context.bus.consume::<Share>(options).await {
         Ok(consume) => consume,
         Err(error) => {
             tracing::error!(pool = %context.pool, %error, "block candidates cannot be read");
-            return;
+            return Trouble::of(format!("block candidates cannot be read: {error}"));
         }
     };
     // No larger than the consumer's limit of messages in hand.
@@ -26,19 +26,22 @@ pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) {
     loop {
         tokio::select! {
             token = acks.recv() => {
-                let Some(token) = token else { return };
+                let Some(token) = token else { return Trouble::of("the pool was dropped") };
                 if let Some(acker) = in_hand.remove(&token) {
                     acker.ack().await;
                 }
             }
             consumed = consume.next() => {
-                let Some(consumed) = consumed else { return };
+                let Some(consumed) = consumed else { return Trouble::of("the reader of candidates ended") };
                 let (token, stored_at) = (consumed.entry.sequence, consumed.entry.stored_at);
-                let Subject::Found(_, worker) = consumed.entry.subject else { continue };
+                let Subject::Found(_, worker) = consumed.entry.subject else {
+                    consumed.acker.reject("its subject names no worker").await;
+                    continue;
+                };
                 in_hand.insert(token, consumed.acker);
                 let found = ArrivedFound { token, stored_at, worker, share: consumed.entry.message };
                 if !context.tell(PoolInput::Found(Box::new(found))).await {
-                    return;
+                    return Trouble::of("nobody listens any more");
                 }
             }
         }

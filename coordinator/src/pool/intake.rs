@@ -5,7 +5,7 @@ use bus_schemas::{
     share::Share,
     subject::{Subject, filter},
 };
-use coordinator_core::{ArrivedShare, PoolInput};
+use coordinator_core::{ArrivedShare, PoolInput, Trouble};
 use nats_adapter::{Delivered, streams};
 use tokio::sync::watch;
 
@@ -16,24 +16,24 @@ pub(crate) const INTAKE_BATCH: usize = 2_048;
 pub(crate) const DEAD_LETTERS_PER_BATCH: usize = 16;
 
 /// Reads until the pool is given up or the stream was made anew.
-pub(crate) async fn run(context: Context, shares_after: u64, mut room: watch::Receiver<bool>) {
+pub(crate) async fn run(context: Context, shares_after: u64, mut room: watch::Receiver<bool>) -> Trouble {
     let replay = context.bus.replay(streams::SHARE, filter::shares(&context.pool), shares_after + 1).await;
     let mut replay = match replay {
         Ok(replay) => replay,
         Err(error) => {
             tracing::error!(pool = %context.pool, %error, "shares cannot be read");
-            return;
+            return Trouble::of(format!("shares cannot be read: {error}"));
         }
     };
     loop {
         if room.wait_for(|room| *room).await.is_err() {
-            return;
+            return Trouble::of("the pool was dropped");
         }
         let batch = match replay.next_batch(INTAKE_BATCH).await {
             Ok(batch) => batch,
             Err(error) => {
                 tracing::error!(pool = %context.pool, %error, "shares cannot be read on");
-                return;
+                return Trouble::of(format!("shares cannot be read on: {error}"));
             }
         };
         let mut shares = Vec::with_capacity(batch.len());
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: Context, shares_after: u64, mut room: watch::Re
             shares.extend(arrived(&context, delivered, &mut letters).await);
         }
         if !context.tell(PoolInput::Shares(shares)).await {
-            return;
+            return Trouble::of("nobody listens any more");
         }
     }
 }

@@ -6,16 +6,24 @@ mod found;
 mod intake;
 mod ledger;
 mod origin;
-mod persist;
+pub(crate) mod persist;
 mod requests;
 mod source;
 mod writer;
 
-use crate::{components::Components, judge::Overloaded, metrics::Metrics, recovery::Positions};
+use crate::{
+    components::Components,
+    judges::Overloaded,
+    metrics::Metrics,
+    recovery::Positions,
+    stores::Stores,
+    tasks::{Faults, Obituary, guarded},
+};
 use bus_schemas::{PoolId, config::PoolConfig, ledger::LedgerRecord};
-use coordinator_core::{BlockDuty, Input, LeaseInput, PoolEffect, PoolInput};
+use coordinator_core::{BlockDuty, Input, LeaseInput, PoolEffect, PoolInput, Trouble};
 use job_sources::{Abandoned, Credentials};
 use nats_adapter::Bus;
+pub(crate) use requests::{Asked, answer_view};
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 use tokio::{
     sync::{mpsc, watch},
@@ -44,9 +52,19 @@ pub(crate) struct Context {
     pub(crate) credentials: Arc<BTreeMap<String, Credentials>>,
     pub(crate) components: Arc<Components>,
     pub(crate) abandoned: Abandoned,
+    pub(crate) stores: Stores,
+    pub(crate) views: mpsc::Sender<(PoolId, u64, Asked)>,
+    pub(crate) faults: Faults,
 }
 
 impl Context {
+    /// Gives the pool up: it is taken anew, by whoever comes first.
+    pub(crate) async fn give_up(&self, trouble: Trouble) {
+        let lost = LeaseInput::GivenUp { epoch: self.epoch, trouble };
+        // A process that ends gives everything up.
+        let _ = self.inputs.send(Input::Lease(self.pool.clone(), lost)).await;
+    }
+
     /// Tells the core; `false` when nobody listens any more.
     async fn tell(&self, input: PoolInput) -> bool {
         self.inputs.send(Input::Pool(self.pool.clone(), self.epoch, input)).await.is_ok()
@@ -93,13 +111,21 @@ impl OwnedPool {
         spawn(&mut tasks, c, "ledger", ledger::run(c.clone(), ledger_queue, ledger_at));
         let nodes = source::watch_nodes(c.clone(), sources.clone());
         spawn(&mut tasks, c, "blocks", blocks::run(c.clone(), block_queue, sources, templates));
-        spawn(&mut tasks, c, "nodes", nodes);
+        spawn(&mut tasks, c, "nodes", async move {
+            nodes.await;
+            Trouble::of("nobody listens to the nodes any more")
+        });
         spawn(&mut tasks, c, "found", found::run(c.clone(), ack_queue));
-        spawn(&mut tasks, c, "source", source::run(c.clone(), configs, source));
+        let run_source = source::run(c.clone(), configs, source);
+        spawn(&mut tasks, c, "source", async move {
+            run_source.await;
+            Trouble::of("nobody listens to the source any more")
+        });
         spawn(&mut tasks, c, "intake", intake::run(c.clone(), shares_after, rooms));
         spawn(&mut tasks, c, "joins", requests::joins(c.clone(), joins.clone()));
         spawn(&mut tasks, c, "leaves", requests::leaves(c.clone()));
         spawn(&mut tasks, c, "heartbeats", requests::heartbeats(c.clone()));
+        spawn(&mut tasks, c, "views", requests::views(c.clone()));
         Self { epoch: c.epoch, _tasks: tasks, members, jobs, ledger, blocks, acks, joins, config, room }
     }
 
@@ -140,13 +166,22 @@ fn spawn(
     tasks: &mut JoinSet<()>,
     context: &Context,
     name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
+    task: impl Future<Output = Trouble> + Send + 'static,
 ) {
-    let (inputs, pool, epoch) = (context.inputs.clone(), context.pool.clone(), context.epoch);
+    let context = context.clone();
     tasks.spawn(async move {
-        task.await;
-        tracing::warn!(%pool, task = name, "a task of the pool ended; the pool is given up");
-        let reason = format!("its {name} ended; the coordinator's log says why");
-        let _ = inputs.send(Input::Lease(pool, LeaseInput::Lost { epoch, reason })).await;
+        let trouble = match guarded(&context.faults, name, task).await {
+            Ok(Some(trouble)) => trouble,
+            Ok(None) => Trouble::of("it ended"),
+            Err(panic) => {
+                let Context { metrics, inputs, .. } = &context;
+                let obituary = Obituary { metrics: metrics.clone(), inputs: inputs.clone() };
+                obituary.tell(name, &panic, "the pool is given up and taken anew");
+                Trouble::of(panic)
+            }
+        };
+        let Trouble { reason, stuck } = trouble;
+        tracing::warn!(pool = %context.pool, task = name, reason, "a task of the pool ended; the pool is given up");
+        context.give_up(Trouble { reason: format!("its {name}: {reason}"), stuck }).await;
     });
 }

@@ -2,12 +2,12 @@
 
 use super::Context;
 use bus_schemas::{
-    command::{CommandError, ErrorCode},
+    command::{CommandError, ErrorCode, OwnerView, ViewRequest},
     heartbeat::Heartbeat,
     member::{JoinReply, JoinRequest, Leave, Member},
     subject::{Subject, filter},
 };
-use coordinator_core::PoolInput;
+use coordinator_core::{PoolInput, Trouble};
 use nats_adapter::{Request, Undecodable};
 use std::{
     collections::BTreeMap,
@@ -63,16 +63,25 @@ impl Waiting {
     }
 }
 
+fn refused(what: &str, error: &dyn std::fmt::Display) -> Trouble {
+    tracing::error!(%error, what, "a subscription of the pool was refused");
+    Trouble::of(format!("{what} cannot be taken: {error}"))
+}
+
+fn closed() -> Trouble {
+    Trouble::of("the connection was closed")
+}
+
 async fn put_aside(context: &Context, undecodable: Undecodable) {
     let Undecodable { subject, reason, .. } = undecodable;
     context.tell(PoolInput::Undecodable { subject, reason }).await;
 }
 
 /// Takes joins until the pool is given up.
-pub(crate) async fn joins(context: Context, waiting: Waiting) {
+pub(crate) async fn joins(context: Context, waiting: Waiting) -> Trouble {
     let mut requests = match context.bus.responder::<JoinRequest>(filter::joins(&context.pool), None).await {
         Ok(requests) => requests,
-        Err(error) => return tracing::error!(%error, "joins cannot be taken"),
+        Err(error) => return refused("joins", &error),
     };
     while let Some(request) = requests.next().await {
         match request {
@@ -83,19 +92,20 @@ pub(crate) async fn joins(context: Context, waiting: Waiting) {
                 if !context.tell(PoolInput::Join { token, worker, request: asked }).await {
                     let error = CommandError::new(ErrorCode::NotOwner, "the pool is being given up");
                     waiting.refuse(token, error);
-                    return;
+                    return closed();
                 }
             }
             Err(undecodable) => put_aside(&context, undecodable).await,
         }
     }
+    closed()
 }
 
 /// Takes good-byes until the pool is given up.
-pub(crate) async fn leaves(context: Context) {
+pub(crate) async fn leaves(context: Context) -> Trouble {
     let mut leaves = match context.bus.subscribe::<Leave>(filter::leaves(&context.pool)).await {
         Ok(leaves) => leaves,
-        Err(error) => return tracing::error!(%error, "good-byes cannot be taken"),
+        Err(error) => return refused("good-byes", &error),
     };
     while let Some(leave) = leaves.next().await {
         match leave {
@@ -107,13 +117,14 @@ pub(crate) async fn leaves(context: Context) {
             Err(undecodable) => put_aside(&context, undecodable).await,
         }
     }
+    closed()
 }
 
 /// Takes heartbeats until the pool is given up.
-pub(crate) async fn heartbeats(context: Context) {
+pub(crate) async fn heartbeats(context: Context) -> Trouble {
     let mut heartbeats = match context.bus.subscribe::<Heartbeat>(filter::heartbeats(&context.pool)).await {
         Ok(heartbeats) => heartbeats,
-        Err(error) => return tracing::error!(%error, "heartbeats cannot be taken"),
+        Err(error) => return refused("heartbeats", &error),
     };
     while let Some(heartbeat) = heartbeats.next().await {
         match heartbeat {
@@ -124,5 +135,35 @@ pub(crate) async fn heartbeats(context: Context) {
             }
             Err(undecodable) => put_aside(&context, undecodable).await,
         }
+    }
+    closed()
+}
+
+/// A question to the owner that waits for the loop.
+pub(crate) type Asked = Box<Request<ViewRequest>>;
+
+/// Takes questions to the owner until the pool is given up: only who owns a pool listens, so an answer is the owner's.
+pub(crate) async fn views(context: Context) -> Trouble {
+    let subject = Subject::View(context.pool.clone());
+    let mut requests = match context.bus.responder::<ViewRequest>(&subject, None).await {
+        Ok(requests) => requests,
+        Err(error) => return refused("questions", &error),
+    };
+    while let Some(request) = requests.next().await {
+        match request {
+            Ok(request) => {
+                // Who asks waits for a moment only; with a full queue it falls back to what is stored.
+                let _ = context.views.try_send((context.pool.clone(), context.epoch, Box::new(request)));
+            }
+            Err(undecodable) => put_aside(&context, undecodable).await,
+        }
+    }
+    closed()
+}
+
+/// Answers a question to the owner.
+pub(crate) async fn answer_view(request: Asked, view: OwnerView) {
+    if let Err(error) = request.reply(&view).await {
+        tracing::debug!(%error, "a question to the owner was not answered");
     }
 }

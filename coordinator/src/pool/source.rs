@@ -287,7 +287,7 @@ async fn open(context: &Context, config: &PoolConfig) -> Result<(AlgorithmRef, O
     let (wanted, algorithm) = algorithm(context, config).await?;
     let source = match &config.source {
         SourceConfig::Embedded(chain) => {
-            let log = StreamLog::new(context.bus.clone(), context.pool.clone());
+            let log = StreamLog::new(context.clone());
             Arc::new(EmbeddedSource::open(Params { algorithm, config: chain.clone() }, log).await?)
         }
         nodes => open_nodes(context, nodes)?,

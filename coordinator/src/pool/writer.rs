@@ -8,8 +8,10 @@ use super::{
     requests::Waiting,
 };
 use crate::recovery::Positions;
-use bus_schemas::{Blob, JobId, Message, block::TemplateRecord, job::Job, member::Member, subject::Subject};
-use coordinator_core::PoolInput;
+use bus_schemas::{
+    Blob, JobId, Message, TimestampMs, block::TemplateRecord, job::Job, member::Member, subject::Subject,
+};
+use coordinator_core::{PoolInput, Trouble};
 use nats_adapter::streams;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -57,7 +59,7 @@ pub(crate) async fn run(
     positions: Positions,
     joins: Waiting,
     templates: Templates,
-) {
+) -> Trouble {
     let Positions { members, job, .. } = positions;
     let mut writer = Writer { context, members, job, templates };
     loop {
@@ -65,11 +67,11 @@ pub(crate) async fn run(
             biased;
             Some((job, assembly)) = queues.jobs.recv() => writer.job(&job, assembly).await,
             Some((member, token)) = queues.members.recv() => writer.member(*member, token, &joins).await,
-            else => return,
+            else => return Trouble::of("nobody gives orders to store any more"),
         };
         if let Err(error) = result {
             tracing::warn!(pool = %writer.context.pool, %error, "an order was not stored");
-            return;
+            return error.into();
         }
     }
 }
@@ -85,9 +87,8 @@ impl Writer {
     async fn member(&mut self, member: Member, token: Option<u64>, joins: &Waiting) -> Result<(), Failed> {
         let key = format!("{}.{}", member.pool, member.worker);
         let value = member.encode()?.into();
-        let kv = self.context.bus.kv(streams::MEMBERS);
         let after = self.members.get(&key).copied().unwrap_or(0);
-        let revision = persist::update(&kv, &key, value, after).await?;
+        let revision = persist::update(&self.context, &key, value, after).await?;
         self.members.insert(key, revision);
         if let Some(token) = token {
             joins.accept(token, member);
@@ -95,19 +96,29 @@ impl Writer {
         Ok(())
     }
 
+    /// A job that can never be stored is no reason to give the pool up: the one before goes on.
     async fn job(&mut self, job: &Job, assembly: Blob) -> Result<(), Failed> {
-        let Context { bus, pool, .. } = &self.context;
+        let told = match self.publish(job, assembly).await {
+            Ok(stored_at) => PoolInput::JobPublished(job.id.clone(), stored_at),
+            Err(error) => match error.stuck() {
+                Some(stuck) => PoolInput::JobUnstorable(job.id.clone(), stuck),
+                None => return Err(error),
+            },
+        };
+        self.context.tell(told).await;
+        Ok(())
+    }
+
+    /// Stores and sends; when the stream stored it.
+    async fn publish(&mut self, job: &Job, assembly: Blob) -> Result<TimestampMs, Failed> {
+        let (context, pool, id) = (&self.context, &self.context.pool, job.id.as_str());
         self.templates.keep(job.id.clone(), assembly.clone());
-        let Origin { source, assembly } = Origin::from_bytes(&assembly.0)?;
-        let template = TemplateRecord { job: job.id.clone(), assembly, source: Some(source) };
+        let template = TemplateRecord { job: job.id.clone(), assembly };
         let subject = Subject::Template(pool.clone(), job.id.clone()).to_string();
-        persist::store(bus, &subject, job.id.as_str(), template.encode()?.into()).await?;
+        persist::store(context, streams::TEMPLATE, &subject, id, template.encode()?.into()).await?;
         let subject = Subject::Job(pool.clone()).to_string();
         self.job =
-            persist::append(bus, streams::JOB, &subject, job.id.as_str(), job.encode()?.into(), self.job)
-                .await?;
-        let stored_at = persist::stored_at(bus, streams::JOB, &subject, self.job).await?;
-        self.context.tell(PoolInput::JobPublished(job.id.clone(), stored_at)).await;
-        Ok(())
+            persist::append(context, streams::JOB, &subject, id, job.encode()?.into(), self.job).await?;
+        persist::stored_at(&context.bus, streams::JOB, &subject, self.job).await
     }
 }

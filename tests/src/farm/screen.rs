@@ -194,6 +194,21 @@ pub fn told(event: &Event) -> Option<String> {
         EventData::SourceNodeChanged { node, standing, reason, .. } => {
             format!("node             {node} is {standing}: {reason}")
         }
+        EventData::PoolStuck { reason, repair, .. } => format!("pool stuck       {reason}; {repair}"),
+        EventData::PoolUnstuck { stuck_ms } => format!("pool goes on     after {stuck_ms} ms"),
+        EventData::StreamMade { stream } => format!("stream made      {stream} was missing"),
+        EventData::StreamReplaced { stream, goes_on_after, reason, .. } => {
+            format!("stream replaced  {stream}: {reason}; goes on after {goes_on_after}")
+        }
+        EventData::StoreFailing { stream, reason, repair, .. } => {
+            format!("store failing    {stream}: {reason}; {repair}")
+        }
+        EventData::StoreRecovered { stream, failed_ms } => {
+            format!("store recovered  {stream} after {failed_ms} ms")
+        }
+        EventData::TaskFailed { task, reason, answer } => {
+            format!("task failed      {task}: {reason}; {answer}")
+        }
         EventData::MessageUndecodable { subject, reason, count } => {
             format!("unreadable       {count} messages on {subject}: {reason}")
         }

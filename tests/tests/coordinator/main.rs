@@ -3,8 +3,12 @@
 
 mod bad_input;
 mod configuration;
+mod failing_tasks;
 mod in_force;
 mod orders;
+mod replaced;
+mod rubbish;
+mod silence;
 mod takeover;
 
 use bus_schemas::{
@@ -13,12 +17,14 @@ use bus_schemas::{
     event::{Event, EventData},
     subject::filter,
 };
+use coordinator::tasks::Faults;
 use nats_adapter::{Bus, BusOptions, RawSubscription};
 use std::time::Duration;
 use system_tests::{
-    coordinator::{COORDINATOR_DEADLINE, InProcess, credited, ledger, owned, put_pool},
+    coordinator::{COORDINATOR_DEADLINE, InProcess, credited, job, ledger, owned, put_pool},
     hand_worker::HandWorker,
     nats_server::NatsServer,
+    parts::Part,
     wait,
 };
 
@@ -33,8 +39,16 @@ pub struct Farm {
 
 impl Farm {
     pub async fn start(config: &PoolConfig) -> Self {
-        let server = NatsServer::start().await.unwrap();
-        let coordinator = InProcess::start(server.url(), "c1", "").unwrap();
+        Self::start_with(config, "", Faults::default()).await
+    }
+
+    /// With further lines of the coordinator's host file, and what is to break.
+    pub async fn start_with(config: &PoolConfig, more: &str, faults: Faults) -> Self {
+        Self::start_on(NatsServer::start().await.unwrap(), config, more, faults).await
+    }
+
+    pub async fn start_on(server: NatsServer, config: &PoolConfig, more: &str, faults: Faults) -> Self {
+        let coordinator = InProcess::start_with(server.url(), "c1", more, faults).unwrap();
         let bus = Bus::connect(BusOptions::new("test", [server.url()])).await.unwrap();
         let events = bus.subscribe_bytes(filter::events()).await.unwrap();
         let pool = PoolId::new("main").unwrap();
@@ -63,6 +77,36 @@ impl Farm {
         assert_eq!(in_records, wanted);
     }
 
+    /// Waits until an owner with an epoch other than `before` has made a job: it is returned.
+    pub async fn goes_on(&self, before: u64) -> bus_schemas::job::Job {
+        let next = wait::until(COORDINATOR_DEADLINE, "a job of another term", async || {
+            job(&self.bus, &self.pool).await.ok().filter(|job| job.epoch != before)
+        });
+        next.await.unwrap()
+    }
+
+    /// Types a command of the `nats` program; what it wrote.
+    pub fn nats(&self, arguments: &[&str]) -> String {
+        let program = Part::NatsCli.locate().unwrap();
+        let output = std::process::Command::new(program)
+            .args(["--server", self.server.url()])
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "nats {arguments:?}: {shown}");
+        shown
+    }
+
+    /// Types a line as an event tells it; the words of `nats` have no blanks inside.
+    pub fn types(&self, line: &str) -> String {
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words[0], "nats", "{line}");
+        self.nats(&words[1..])
+    }
+
     /// Waits for an event that `wanted` accepts.
     pub async fn event(&mut self, what: &str, wanted: impl Fn(&EventData) -> bool) -> EventData {
         let next = async {
@@ -76,7 +120,7 @@ impl Farm {
                 }
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(30), next).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(60), next).await;
         in_time.unwrap_or_else(|_| panic!("no event in time: {what}"))
     }
 }

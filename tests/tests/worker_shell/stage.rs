@@ -69,6 +69,7 @@ pub fn job(sequence: u64, tip: u8, algorithm: &str) -> Job {
         height: 100 + sequence,
         clean: true,
         shares_after: 0,
+        shares_stream: None,
         published_at_ms: TimestampMs(1_767_225_600_000),
     };
     job.id = job.derive_id().unwrap();

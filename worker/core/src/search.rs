@@ -133,6 +133,11 @@ impl Crew {
         }
     }
 
+    /// Threads that are gone for good.
+    pub(crate) fn lost(&self) -> usize {
+        self.threads.iter().filter(|thread| matches!(thread, Thread::Failed)).count()
+    }
+
     /// Brings the threads to `wanted` of them on `assignment`: stops what is to stop, gives units to who is idle.
     pub(crate) fn steer(
         &mut self,

@@ -115,6 +115,10 @@ pub struct Status {
     pub set_point: SetPoint,
     /// Threads that search.
     pub search_threads: u16,
+    /// Threads that failed and are not used any more.
+    pub lost_threads: usize,
+    /// Nothing is searched since the bus takes no shares.
+    pub held: bool,
     /// Algorithms that the host's certificates permit now.
     pub permitted_algorithms: usize,
     /// Shares that wait for the bus.
@@ -346,6 +350,8 @@ impl WorkerCore {
             role: self.membership.member().map(|m| m.role),
             set_point: self.set_point,
             search_threads: u16::try_from(self.crew.running().count()).unwrap_or(u16::MAX),
+            lost_threads: self.crew.lost(),
+            held: self.held,
             permitted_algorithms: self.permitted,
             outbox_len: self.outbox.len(),
             hashes_total: self.crew.hashes(),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     effect::JudgeTask,
-    input::{ArrivedShare, JudgedShare, Verdict},
+    input::{ArrivedShare, JudgedShare, ShareBasis, Verdict},
     time::{MonoMs, Now},
 };
 use bus_schemas::{
@@ -44,6 +44,7 @@ struct Pending {
     sequence: u64,
     worker: WorkerId,
     bits: ShareBits,
+    stored_at: TimestampMs,
     block: Option<(Arc<Job>, u16, Finding)>,
     /// Its job was superseded when the stream stored it: it earns something only if it is a block.
     late: bool,
@@ -56,6 +57,7 @@ struct Account {
     refused: BTreeMap<(WorkerId, ShareRefusal), u64>,
     shares: u64,
     shares_to: u64,
+    shares_at: TimestampMs,
 }
 
 impl Account {
@@ -92,13 +94,16 @@ pub(crate) struct Intake {
     last: Option<LedgerRecord>,
     flushed_at: MonoMs,
     strangers: WorkerId,
+    /// What tells the stream of shares from another one of its name.
+    stream: Option<String>,
     pub(crate) refused_total: u64,
 }
 
 impl Intake {
-    /// Goes on after the last ledger record.
-    pub(crate) fn recover(ledger: Option<LedgerRecord>, now: MonoMs) -> Self {
-        let accounted_to = ledger.as_ref().map_or(0, |r| r.shares_to);
+    /// Goes on after the last ledger record, or where it ends in the stream that is there now.
+    pub(crate) fn recover(ledger: Option<LedgerRecord>, basis: ShareBasis, now: MonoMs) -> Self {
+        let in_ledger = ledger.as_ref().map_or(0, |r| r.shares_to);
+        let accounted_to = basis.accounted_to.unwrap_or(in_ledger);
         Self {
             accounted_to,
             arrived_to: accounted_to,
@@ -109,6 +114,7 @@ impl Intake {
             last: ledger,
             flushed_at: now,
             strangers: WorkerId::strangers(),
+            stream: basis.stream,
             refused_total: 0,
         }
     }
@@ -119,6 +125,11 @@ impl Intake {
 
     pub(crate) fn read_to(&self) -> TimestampMs {
         self.read_to
+    }
+
+    /// What tells the stream of shares from another one of its name, if it is known.
+    pub(crate) fn stream(&self) -> Option<&str> {
+        self.stream.as_deref()
     }
 
     pub(crate) fn arrived_to(&self) -> u64 {
@@ -171,6 +182,7 @@ impl Intake {
                 sequence: arrived.sequence,
                 worker: arrived.worker,
                 bits,
+                stored_at: arrived.stored_at,
                 block,
                 late,
                 state,
@@ -197,6 +209,7 @@ impl Intake {
                 Verdict::Low if pending.late => Err(ShareRefusal::Stale),
                 Verdict::Low => Err(ShareRefusal::LowDifficulty),
                 Verdict::UnknownAlgorithm => Err(ShareRefusal::UnknownAlgorithm),
+                Verdict::Failed => Err(ShareRefusal::NotJudged),
             });
         }
         self.settle(members, out);
@@ -207,8 +220,11 @@ impl Intake {
         while !self.open.is_full() {
             let Some(State::Decided(decided)) = self.pending.front().map(|p| &p.state) else { break };
             let decided = *decided;
-            let Some(Pending { sequence, worker, bits, .. }) = self.pending.pop_front() else { break };
+            let Some(Pending { sequence, worker, bits, stored_at, .. }) = self.pending.pop_front() else {
+                break;
+            };
             self.open.shares_to = sequence;
+            self.open.shares_at = stored_at;
             self.open.shares += 1;
             match decided {
                 Ok(()) => {
@@ -255,6 +271,8 @@ impl Intake {
             epoch,
             number: self.last.as_ref().map_or(1, |r| r.number + 1),
             shares_to: account.shares_to,
+            shares_stream: self.stream.clone(),
+            shares_at_ms: Some(account.shares_at),
             credits: credits.map(|(worker, (shares, work))| Credit { worker, shares, work }).collect(),
             refused: refused
                 .map(|((worker, refusal), shares)| RefusedShares { worker, refusal, shares })

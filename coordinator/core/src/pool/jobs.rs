@@ -21,6 +21,8 @@ use std::{
 pub const STALE_GRACE_MS: u64 = 2_000;
 /// A superseded job is remembered for this long, milliseconds, so that late shares are told apart from invented ones.
 pub const REMEMBER_MS: u64 = 60_000;
+/// After a job that could not be stored no other one is made for this long, milliseconds.
+pub const UNSTORABLE_PAUSE_MS: u64 = 5_000;
 /// Most jobs that are remembered.
 pub const MAX_JOBS: usize = 256;
 /// Most times in which another previous block was the tip that are remembered of a job: a chain goes back and forth
@@ -99,6 +101,8 @@ pub(crate) struct Jobs {
     findings: usize,
     /// The configuration changed how templates are divided.
     renew: bool,
+    /// The last job could not be stored: no other one before this time.
+    held_until: Option<MonoMs>,
 }
 
 impl Jobs {
@@ -188,10 +192,10 @@ impl Jobs {
         epoch: u64,
         farm: u32,
         config: &PoolConfig,
-        shares_after: u64,
+        (shares_after, shares_stream): (u64, Option<&str>),
         now: Now,
     ) -> Option<Publication> {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || self.held_until.is_some_and(|at| now.mono < at) {
             return None;
         }
         let template = self.latest.as_deref()?;
@@ -215,6 +219,7 @@ impl Jobs {
             height: template.height,
             clean,
             shares_after,
+            shares_stream: shares_stream.map(str::to_owned),
             published_at_ms: now.wall,
         };
         job.id = job.derive_id()?;
@@ -239,6 +244,20 @@ impl Jobs {
         Some(job)
     }
 
+    /// The job was not stored and never will be: it is as if it had never been made, and the next one waits a while.
+    pub(crate) fn unstorable(&mut self, id: &JobId, now: Now) -> bool {
+        if self.in_flight.as_ref() != Some(id) {
+            return false;
+        }
+        self.in_flight = None;
+        self.held_until = Some(now.mono.plus(UNSTORABLE_PAUSE_MS));
+        if let Some(unsent) = self.known.pop_back_if(|k| k.job.id == *id) {
+            self.findings -= unsent.seen.len();
+        }
+        self.current = self.known.back().map(|k| k.job.clone());
+        true
+    }
+
     /// Forgets jobs that were superseded long before `read_to`, the time up to which the stream of shares was read:
     /// after a long time without an owner, shares of jobs that are long gone still wait to be judged.
     pub(crate) fn forget_old(&mut self, read_to: TimestampMs) {
@@ -251,7 +270,8 @@ impl Jobs {
     /// When [`Jobs::next`] may have a reason that no input brings.
     pub(crate) fn deadline(&self, config: &PoolConfig) -> Option<MonoMs> {
         self.latest.as_ref()?;
-        Some(self.published_at?.plus(config.job_refresh_ms.into()))
+        let due = self.published_at?.plus(config.job_refresh_ms.into());
+        Some(self.held_until.map_or(due, |held| due.max(held)))
     }
 }
 

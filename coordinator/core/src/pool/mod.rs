@@ -18,7 +18,9 @@ pub use blocks::{
 pub use intake::{
     LEDGER_BUSY_INTERVAL_MS, LEDGER_BUSY_SHARES, LEDGER_INTERVAL_MS, MAX_PENDING, SHARES_PER_RECORD,
 };
-pub use jobs::{FINDINGS_FOR_REFRESH, MAX_FINDINGS, MAX_JOBS, REMEMBER_MS, STALE_GRACE_MS};
+pub use jobs::{
+    FINDINGS_FOR_REFRESH, MAX_FINDINGS, MAX_JOBS, REMEMBER_MS, STALE_GRACE_MS, UNSTORABLE_PAUSE_MS,
+};
 pub use members::{DIFFICULTY_NOTICE_JOBS, MAX_MEMBERS, MAX_SURPLUS_PERCENT, MAX_TENANCIES, WHOLE_PERCENT};
 pub use refusals::{
     MAX_REFUSAL_EVENTS, MAX_REFUSAL_KEYS, MAX_UNDECODABLE_SUBJECTS, REFUSAL_EVENT_INTERVAL_MS,
@@ -34,7 +36,7 @@ use crate::{
 use blocks::{Blocks, Discovery};
 use bus_schemas::{
     CoordinatorId, Hash32, PoolId, TimestampMs, WorkerId,
-    command::{Membership, PoolStatus},
+    command::{Membership, PoolStatus, Stuck},
     config::PoolConfig,
     event::EventData,
     job::Job,
@@ -75,6 +77,8 @@ pub(crate) struct Pool {
     refusals: Refusals,
     found: BTreeMap<u64, (Arc<Job>, u16, Finding, WorkerId)>,
     source_failed: bool,
+    /// What keeps the pool from going on while it is owned, and since when.
+    stuck: Option<(Stuck, MonoMs)>,
     /// Nobody is to search.
     at_rest: bool,
     /// Who was told to stop and has not said so.
@@ -100,7 +104,7 @@ impl Pool {
         let blocks = Blocks::recover(found.blocks, now.mono);
         let mut this = Self {
             members: Members::recover(found.members, jobs.sequence(), now),
-            intake: Intake::recover(found.ledger, now.mono),
+            intake: Intake::recover(found.ledger, found.shares, now.mono),
             id,
             epoch,
             farm,
@@ -110,12 +114,14 @@ impl Pool {
             refusals: Refusals::default(),
             found: BTreeMap::new(),
             source_failed: false,
+            stuck: None,
             at_rest: false,
             stop: None,
             reviewed_at: now.mono,
             nodes: Nodes::default(),
             asks: VecDeque::new(),
         };
+        found.news.into_iter().for_each(|event| this.tell(event));
         this.at_rest = this.terms(world).at_rest();
         let changes = this.with_members(world, |m, terms| m.reconcile(terms, now));
         this.change(changes, None);
@@ -222,6 +228,7 @@ impl Pool {
                 }
             }
             PoolInput::JobPublished(id, stored_at) => self.job_published(&id, stored_at, now),
+            PoolInput::JobUnstorable(id, stuck) => self.job_unstorable(&id, stuck, now),
             PoolInput::Join { token, worker, request } => {
                 match self.with_members(world, |m, terms| m.join(&worker, &request, terms, now)) {
                     Ok(changes) => self.change(changes, Some(token)),
@@ -329,16 +336,40 @@ impl Pool {
     }
 
     fn next_job(&mut self, now: Now) {
-        let shares_after = self.intake.arrived_to();
+        let shares = (self.intake.arrived_to(), self.intake.stream());
         if let Some((job, assembly)) =
-            self.jobs.next(&self.id, self.epoch, self.farm, &self.config, shares_after, now)
+            self.jobs.next(&self.id, self.epoch, self.farm, &self.config, shares, now)
         {
             self.ask(PoolEffect::PublishJob(job, assembly));
         }
     }
 
+    /// The record of every member is to be stored as it is.
+    pub(crate) fn store_members_again(&mut self) {
+        let records: Vec<_> = self.members.records().cloned().collect();
+        records.into_iter().for_each(|member| self.ask(PoolEffect::StoreMember(Box::new(member), None)));
+    }
+
+    /// What keeps the pool from going on although it is owned.
+    pub(crate) fn stuck(&self) -> Option<&Stuck> {
+        self.stuck.as_ref().map(|(stuck, _)| stuck)
+    }
+
+    /// The job before goes on, as far as the chain lets it.
+    fn job_unstorable(&mut self, id: &bus_schemas::JobId, stuck: Stuck, now: Now) {
+        if !self.jobs.unstorable(id, now) || self.stuck.is_some() {
+            return;
+        }
+        let Stuck { reason, stream, sequence, repair } = stuck.clone();
+        self.tell(EventData::PoolStuck { reason, stream, sequence, repair, attempts: 1 });
+        self.stuck = Some((stuck, now.mono));
+    }
+
     fn job_published(&mut self, id: &bus_schemas::JobId, stored_at: TimestampMs, now: Now) {
         if let Some(job) = self.jobs.published(id, stored_at) {
+            if let Some((_, since)) = self.stuck.take() {
+                self.tell(EventData::PoolUnstuck { stuck_ms: now.mono.since(since) });
+            }
             self.tell(EventData::JobPublished {
                 job: job.id.clone(),
                 sequence: job.sequence,
@@ -427,6 +458,7 @@ impl Pool {
             Verdict::UnknownAlgorithm => {
                 self.refuse_found(judged.token, worker, ShareRefusal::UnknownAlgorithm)
             }
+            Verdict::Failed => self.refuse_found(judged.token, worker, ShareRefusal::NotJudged),
             _ => self.refuse_found(judged.token, worker, ShareRefusal::LowDifficulty),
         }
     }
@@ -458,7 +490,7 @@ impl Pool {
     }
 
     /// How the pool runs.
-    pub(crate) fn status(&self, owner: &CoordinatorId) -> PoolStatus {
+    pub(crate) fn status(&self, owner: &CoordinatorId, at_ms: TimestampMs) -> PoolStatus {
         let (active, backup, lost, hash_rate) = self.members.count();
         let (shares, work) = self.intake.totals();
         let job = self.jobs.current();
@@ -477,12 +509,13 @@ impl Pool {
             blocks_accepted: self.blocks.accepted,
             blocks_open: self.blocks.open(),
             nodes: self.nodes.status().to_vec(),
+            at_ms,
         }
     }
 
     /// Every member for people.
-    pub(crate) fn memberships(&self) -> impl Iterator<Item = (&WorkerId, Membership)> {
-        self.members.memberships()
+    pub(crate) fn memberships(&self, now: MonoMs) -> impl Iterator<Item = (&WorkerId, Membership)> {
+        self.members.memberships(now, self.config.heartbeat_interval_ms)
     }
 
     /// What is known of every member, for foresight.

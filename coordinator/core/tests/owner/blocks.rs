@@ -240,8 +240,8 @@ fn no_job_of_the_source_before_is_in_force_once_the_pool_has_another() {
 
 fn plain_shares_of(farm: &Farm, job: &bus_schemas::job::Job) -> Vec<Share> {
     let plain = |s: &Share| {
-        let verdict = judge(job, s.slot, &s.finding, job.network_target);
-        !matches!(verdict, Verdict::Meets { block: true, .. })
+        let verdict = crate::model::judge(job, s.slot, &s.finding, job.network_target);
+        !matches!(verdict, coordinator_core::Verdict::Meets { block: true, .. })
     };
     (0..100).map(|nonce| farm.share(1, job, nonce)).filter(plain).take(2).collect()
 }

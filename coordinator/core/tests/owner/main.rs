@@ -8,4 +8,5 @@ mod foresight;
 mod model;
 mod orders;
 mod staleness;
+mod stuck;
 mod tables;

@@ -4,6 +4,7 @@
 use bus_schemas::{
     AlgorithmId, Blob, CoordinatorId, Hash32, PoolId, SessionId, Target, TimestampMs, WorkerId,
     block::BlockState,
+    command::Stuck,
     config::ConfigKey,
     event::EventData,
     heartbeat::Heartbeat,
@@ -18,7 +19,7 @@ use bus_schemas::{
 };
 use coordinator_core::{
     ArrivedFound, ArrivedShare, BlockAnswer, BlockDuty, Coordinator, Effect, Input, JudgedFound, JudgedShare,
-    LeaseInput, MonoMs, Now, PoolEffect, PoolInput, Recovered, Template, Verdict,
+    LeaseInput, MonoMs, Now, PoolEffect, PoolInput, Recovered, ShareBasis, Template, Trouble, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -94,6 +95,18 @@ pub struct Farm {
     pub exited: bool,
     /// How far the coordinator's wall clock is ahead of that of the bus.
     pub coordinator_ahead_ms: i64,
+    /// What keeps the pool from being read, if anything does.
+    pub trouble: Option<Trouble>,
+    /// What keeps jobs from being stored, if anything does.
+    pub unstorable: Option<Stuck>,
+    /// Where shares begin in the stream that is there now.
+    pub basis: ShareBasis,
+    /// Judging a share of this nonce panics.
+    pub panics_at: Option<u32>,
+    /// Another coordinator holds the lease and renews it.
+    pub elsewhere: bool,
+    /// Times at which the pool was taken.
+    pub taken: Vec<u64>,
     lives: u32,
     /// Who held which slot under which job, over all lives of the coordinator.
     pub holders: BTreeMap<(String, u16), (WorkerId, SessionId)>,
@@ -144,6 +157,12 @@ impl Farm {
             mute_ledger: false,
             exited: false,
             coordinator_ahead_ms: 0,
+            trouble: None,
+            unstorable: None,
+            basis: ShareBasis::default(),
+            panics_at: None,
+            elsewhere: false,
+            taken: Vec::new(),
             lives: 0,
             holders: BTreeMap::new(),
             revision: 1,
@@ -264,6 +283,9 @@ impl Farm {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::AcquireLease(id) if self.elsewhere => {
+                self.inputs.push_back(Input::Lease(id, LeaseInput::HeldElsewhere { renewed: true }));
+            }
             Effect::AcquireLease(id) => {
                 self.kept.lease += 1;
                 let held_until = MonoMs(self.at + coordinator_core::ownership::LEASE_TTL_MS);
@@ -278,6 +300,11 @@ impl Farm {
             }
             Effect::ReleaseLease(..) => {}
             Effect::Recover(id, epoch) => {
+                self.taken.push(self.at);
+                if let Some(trouble) = self.trouble.clone() {
+                    self.inputs.push_back(Input::Lease(id, LeaseInput::GivenUp { epoch, trouble }));
+                    return;
+                }
                 let found = Recovered {
                     members: self.kept.members.clone(),
                     jobs: self.kept.jobs.clone(),
@@ -288,6 +315,8 @@ impl Farm {
                         .iter()
                         .map(|(h, (n, w, s))| (*h, *n, w.clone(), s.clone()))
                         .collect(),
+                    shares: self.basis.clone(),
+                    ..Recovered::default()
                 };
                 self.inputs.push_back(Input::Recovered(id, epoch, Box::new(found)));
             }
@@ -312,6 +341,9 @@ impl Farm {
     fn perform_in_pool(&mut self, epoch: u64, effect: PoolEffect) {
         match effect {
             PoolEffect::PublishJob(job, _) => {
+                if let Some(stuck) = self.unstorable.clone() {
+                    return self.answer(epoch, PoolInput::JobUnstorable(job.id.clone(), stuck));
+                }
                 job.check().unwrap();
                 assert!(self.kept.jobs.iter().all(|(j, _)| j.id != job.id && j.sequence < job.sequence));
                 let stored_at = self.stream_time();
@@ -330,9 +362,14 @@ impl Farm {
             }
             PoolEffect::RefuseJoin(token, error) => drop(self.replies.insert(token, Err(error.code))),
             PoolEffect::Judge(tasks) => {
+                let panics = |t: &coordinator_core::JudgeTask| self.panics_at == Some(t.finding.nonce());
                 let judge = |t: &coordinator_core::JudgeTask| JudgedShare {
                     sequence: t.sequence,
-                    verdict: judge(&t.job, t.slot, &t.finding, t.target),
+                    verdict: if panics(t) {
+                        Verdict::Failed
+                    } else {
+                        judge(&t.job, t.slot, &t.finding, t.target)
+                    },
                 };
                 // Judges work side by side: answers come in another order.
                 let mut judged: Vec<_> = tasks.iter().map(judge).collect();
@@ -348,7 +385,9 @@ impl Farm {
             PoolEffect::AppendLedger(record) => {
                 let last = self.kept.ledger.last();
                 assert_eq!(record.number, last.map_or(1, |r| r.number + 1), "two owners wrote the ledger");
-                assert!(record.shares_to > last.map_or(0, |r| r.shares_to));
+                // Sequences count within one stream.
+                let same = last.filter(|r| r.shares_stream == record.shares_stream);
+                assert!(record.shares_to > same.map_or(0, |r| r.shares_to));
                 let number = record.number;
                 self.kept.ledger.push(*record);
                 if !self.mute_ledger {

@@ -13,10 +13,14 @@ use super::{
     slots::Slots,
     vardiff::{self, Limits},
 };
-use crate::{foresight::MemberFacts, time::Now, world::World};
+use crate::{
+    foresight::MemberFacts,
+    time::{MonoMs, Now},
+    world::World,
+};
 use bus_schemas::{
     HashRate, PoolId, SessionId, ShareBits, WorkerId,
-    command::{CommandError, ErrorCode, Membership},
+    command::{CommandError, ErrorCode, Known, Membership, Source},
     config::PoolConfig,
     event::EventData,
     heartbeat::Heartbeat,
@@ -31,6 +35,8 @@ pub const MAX_MEMBERS: usize = 65_536;
 /// A difficulty holds from this many jobs on, so that the order is there before the first job that it concerns,
 /// whatever way either takes.
 pub const DIFFICULTY_NOTICE_JOBS: u64 = 2;
+/// What a worker said is old after so many heartbeats that did not come.
+const LATE_HEARTBEATS: u64 = 2;
 /// Most former tenancies of slots that are kept for each worker, so that its last shares are still judged.
 pub const MAX_TENANCIES: usize = 8;
 
@@ -327,9 +333,25 @@ impl Members {
         (active, backup, lost, HashRate(rate))
     }
 
+    /// The record of every member.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Member> {
+        self.entries.values().map(|entry| &entry.member)
+    }
+
     /// Every member for people.
-    pub(crate) fn memberships(&self) -> impl Iterator<Item = (&WorkerId, Membership)> {
-        self.entries.iter().map(|(worker, e)| {
+    pub(crate) fn memberships(
+        &self,
+        now: MonoMs,
+        heartbeat_interval_ms: u32,
+    ) -> impl Iterator<Item = (&WorkerId, Membership)> {
+        let late = u64::from(heartbeat_interval_ms) * LATE_HEARTBEATS;
+        self.entries.iter().map(move |(worker, e)| {
+            let present = e.member.standing == Standing::Present;
+            // What was never said, and what a lost worker said before, is nothing that it does now.
+            let said = e.set_point.as_ref().filter(|_| present);
+            let age = now.since(e.last_heard);
+            let note =
+                if said.is_none() && present { "it has sent no heartbeat to this owner yet" } else { "" };
             let membership = Membership {
                 pool: e.member.pool.clone(),
                 role: e.member.role,
@@ -337,11 +359,17 @@ impl Members {
                 slot: e.member.slot,
                 generation: e.member.generation,
                 reason: e.member.reason.clone(),
-                hash_rate: e.hash_rate,
-                threads: e.set_point.as_ref().map_or(0, |s| s.threads),
-                capacity_percent: if e.member.standing == Standing::Present { e.capacity } else { 0 },
-                set_point_reason: e.set_point.as_ref().map(|s| s.reason),
+                hash_rate: said.map(|_| e.hash_rate),
+                threads: said.map(|s| s.threads),
+                capacity_percent: said.map(|_| e.capacity),
+                set_point_reason: said.map(|s| s.reason),
                 last_heard_ms: e.last_heard_wall,
+                known: Known {
+                    source: Source::Owner,
+                    age_ms: Some(age),
+                    stale: age > late,
+                    note: note.to_owned(),
+                },
             };
             (worker, membership)
         })
