@@ -52,11 +52,14 @@ pub enum ErrorCode {
     InvalidTime,
     /// The worker is no member of any pool.
     NotAMember,
+    /// A code that this version does not know: a newer one refused.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedRequest,
         Self::InvalidConfig,
         Self::UnknownPool,
@@ -71,6 +74,7 @@ impl ErrorCode {
         Self::InvalidThrottle,
         Self::InvalidTime,
         Self::NotAMember,
+        Self::Unknown,
     ];
 
     /// The code's name, as it stands in JSON and in the documentation.
@@ -90,6 +94,7 @@ impl ErrorCode {
             Self::InvalidThrottle => "invalid-throttle",
             Self::InvalidTime => "invalid-time",
             Self::NotAMember => "not-a-member",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -100,6 +105,7 @@ impl ErrorCode {
             Self::UnknownPool | Self::UnknownNode | Self::NoJob | Self::NotAMember => 404,
             Self::RevisionMismatch | Self::PoolFull | Self::AlgorithmNotOffered | Self::PoolInUse => 409,
             Self::NotOwner | Self::BusUnavailable => 503,
+            Self::Unknown => 500,
         }
     }
 
@@ -122,6 +128,7 @@ impl ErrorCode {
             Self::InvalidThrottle => "correct the named value; docs/commands.md shows an order",
             Self::InvalidTime => "give a time as RFC 3339 has it, for instance 2026-12-24T18:00:00Z",
             Self::NotAMember => "start the worker, or look at its log: it joins its pool by itself",
+            Self::Unknown => "read the message; a newer version of this program knows the code",
         }
     }
 }

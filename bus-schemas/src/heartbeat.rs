@@ -72,3 +72,24 @@ pub struct Lease {
 }
 
 message!(Lease, Json);
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        codec::Message,
+        heartbeat::Heartbeat,
+        set_point::{LoadReason, Reason},
+    };
+
+    #[test]
+    fn a_heartbeat_of_a_newer_worker_is_read_although_its_reasons_are_not_known_here() {
+        let golden = include_bytes!("../golden/Heartbeat.msgpack");
+        let mut json = serde_json::to_value(Heartbeat::decode(golden).unwrap()).unwrap();
+        json["set_point"]["reason"] = "moon-phase".into();
+        json["local"]["load"]["reason"] = "noise".into();
+        json["tide"] = 7.into();
+        let newer = Heartbeat::decode(&rmp_serde::to_vec_named(&json).unwrap()).unwrap();
+        assert_eq!(newer.set_point.reason, Reason::Unknown);
+        assert_eq!(newer.local.unwrap().load.unwrap().reason, LoadReason::Unknown);
+    }
+}

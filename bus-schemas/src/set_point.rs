@@ -89,6 +89,9 @@ pub enum Reason {
     SchedulingGroup,
     /// The host's administrator said so in the host's own file.
     LocalLimit,
+    /// A rule that this version does not know: a newer one decided by it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What the worker measures and what its host's own file says: the part of the input that only the worker knows. It
@@ -154,6 +157,9 @@ pub enum LoadReason {
     Steal,
     /// The load monitor has fallen silent: what nobody measures is not free.
     Unmeasured,
+    /// Something that this version does not know: a newer one answered to it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Everything that decides.

@@ -132,11 +132,14 @@ pub enum ShareRefusal {
     OtherWork,
     /// Judging it failed: its algorithm panicked or did not end. It is put aside.
     NotJudged,
+    /// A reason that this version does not know: a newer one refused.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ShareRefusal {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::NotAMember,
         Self::RateLimited,
@@ -152,6 +155,7 @@ impl ShareRefusal {
         Self::UnknownAlgorithm,
         Self::OtherWork,
         Self::NotJudged,
+        Self::Unknown,
     ];
 
     /// The label in metrics, events and the ledger.
@@ -172,6 +176,7 @@ impl ShareRefusal {
             Self::UnknownAlgorithm => "unknown-algorithm",
             Self::OtherWork => "other-work",
             Self::NotJudged => "not-judged",
+            Self::Unknown => "unknown",
         }
     }
 }
