@@ -22,7 +22,7 @@ use bus_schemas::{
 };
 use coordinator_core::{Coordinator, Now, foresight::MemberFacts};
 use futures_util::future::BoxFuture;
-use nats_adapter::{Bus, Call, KvError, streams};
+use nats_adapter::{Bus, Call, KvError, ReadError, streams};
 use std::{collections::BTreeMap, sync::Arc};
 
 type Answer<'a> = BoxFuture<'a, Result<bytes::Bytes, CommandError>>;
@@ -193,7 +193,11 @@ impl Commands {
         if !self.snapshot.farm.pools.iter().any(|v| v.pool == pool) {
             return Err(unknown_pool(&pool));
         }
-        let job = self.bus.last::<Job>(streams::JOB, Subject::Job(pool.clone())).await.map_err(bus_error)?;
+        let job = match self.bus.last::<Job>(streams::JOB, Subject::Job(pool.clone())).await {
+            // It was withdrawn.
+            Err(ReadError::Undecodable(error)) if error.payload.is_empty() => None,
+            job => job.map_err(bus_error)?,
+        };
         let none = || CommandError::new(ErrorCode::NoJob, format!("pool {pool} has no job yet"));
         let entry = job.ok_or_else(none)?;
         let now = self.bus.stream_moment(streams::JOB).await.ok().map(|moment| moment.now);

@@ -31,6 +31,7 @@ mod judges;
 mod lease;
 mod ledger_chain;
 mod metrics;
+mod node_metrics;
 mod pool;
 mod recovery;
 mod run;

@@ -136,7 +136,7 @@ pub async fn run_with(
     spawn_link(&bus, health.clone(), &mut tasks);
     if let Some(address) = config.http {
         let start = |source| RunError::Start { what: "http", source };
-        let addr = http::serve(address, metrics.handle(), health.clone(), &mut tasks).await.map_err(start)?;
+        let addr = http::serve(address, metrics.clone(), health.clone(), &mut tasks).await.map_err(start)?;
         tracing::info!(%addr, "http listens");
     }
     let components = Arc::<Components>::default();

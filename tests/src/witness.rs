@@ -136,6 +136,10 @@ impl Eyes {
     fn take_jobs(&mut self, batch: Vec<Delivered>) -> Result<(), FarmError> {
         for delivered in batch {
             self.last_job = delivered.sequence;
+            if delivered.payload.is_empty() {
+                // The job before was withdrawn.
+                continue;
+            }
             let job = Job::decode(&delivered.payload).map_err(|e| shape("a job", e))?;
             self.record.jobs.push((job, delivered.stored_at));
         }

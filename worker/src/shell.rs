@@ -195,6 +195,7 @@ struct Shell {
     /// The veto as it was found at the start.
     veto: Option<String>,
     metrics: Arc<Metrics>,
+    log: report::Log,
     status: watch::Sender<Option<Status>>,
     began: Instant,
     /// Orders that were told to stop, and when.
@@ -266,6 +267,7 @@ impl Shell {
             signal,
             veto,
             metrics,
+            log: report::Log::default(),
             status,
             began: Instant::now(),
             stopping: BTreeMap::new(),
@@ -432,7 +434,7 @@ impl Shell {
             }
             Effect::Notice(notice) => {
                 self.metrics.count(&notice);
-                report::log(&notice);
+                self.log.write(&notice, Instant::now());
             }
             // Ends the loop before it gets here.
             Effect::Exit => {}

@@ -11,6 +11,7 @@ use crate::recovery::Positions;
 use bus_schemas::{
     Blob, JobId, Message, TimestampMs, block::TemplateRecord, job::Job, member::Member, subject::Subject,
 };
+use bytes::Bytes;
 use coordinator_core::{PoolInput, Trouble};
 use nats_adapter::streams;
 use std::{
@@ -24,8 +25,14 @@ const MAX_TEMPLATES: usize = 8;
 
 /// A member's record to store, and the join that waits for it.
 pub(crate) type MemberWrite = (Box<Member>, Option<u64>);
-/// A job to store and send, and what makes blocks of it.
-pub(crate) type JobWrite = (Arc<Job>, Blob);
+/// What is written in a job's place.
+#[derive(Debug)]
+pub(crate) enum JobWrite {
+    /// A job to store and send, and what makes blocks of it.
+    Publish(Arc<Job>, Blob),
+    /// The job before is in force no more: a message without content.
+    Withdraw,
+}
 
 /// What waits to be stored.
 pub(crate) struct Queues {
@@ -65,7 +72,10 @@ pub(crate) async fn run(
     loop {
         let result = tokio::select! {
             biased;
-            Some((job, assembly)) = queues.jobs.recv() => writer.job(&job, assembly).await,
+            Some(write) = queues.jobs.recv() => match write {
+                JobWrite::Publish(job, assembly) => writer.job(&job, assembly).await,
+                JobWrite::Withdraw => writer.withdraw().await,
+            },
             Some((member, token)) = queues.members.recv() => writer.member(*member, token, &joins).await,
             else => return Trouble::of("nobody gives orders to store any more"),
         };
@@ -96,6 +106,15 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes the job out of force: the subject's last message is empty.
+    async fn withdraw(&mut self) -> Result<(), Failed> {
+        let context = &self.context;
+        let subject = Subject::Job(context.pool.clone()).to_string();
+        let id = format!("withdrawn-{}-{}", context.epoch, self.job);
+        self.job = persist::append(context, streams::JOB, &subject, &id, Bytes::new(), self.job).await?;
+        Ok(())
+    }
+
     /// A job that can never be stored is no reason to give the pool up: the one before goes on.
     async fn job(&mut self, job: &Job, assembly: Blob) -> Result<(), Failed> {
         let told = match self.publish(job, assembly).await {
@@ -113,7 +132,8 @@ impl Writer {
     async fn publish(&mut self, job: &Job, assembly: Blob) -> Result<TimestampMs, Failed> {
         let (context, pool, id) = (&self.context, &self.context.pool, job.id.as_str());
         self.templates.keep(job.id.clone(), assembly.clone());
-        let template = TemplateRecord { job: job.id.clone(), assembly };
+        let Origin { source, assembly } = Origin::from_bytes(&assembly.0)?;
+        let template = TemplateRecord { job: job.id.clone(), assembly, source: Some(source) };
         let subject = Subject::Template(pool.clone(), job.id.clone()).to_string();
         persist::store(context, streams::TEMPLATE, &subject, id, template.encode()?.into()).await?;
         let subject = Subject::Job(pool.clone()).to_string();

@@ -174,10 +174,10 @@ impl Jobs {
     }
 
     /// The source is another one from now on: no job of the one before is in force. What was found under them counts until
-    /// the stream holds a job of the new one.
-    pub(crate) fn withdraw(&mut self) {
+    /// the stream holds a job of the new one. `true` if there was one.
+    pub(crate) fn withdraw(&mut self) -> bool {
         self.latest = None;
-        self.current = None;
+        self.current.take().is_some()
     }
 
     pub(crate) fn renew(&mut self) {
