@@ -279,6 +279,8 @@ mod tests {
             shares_refused: 0,
             blocks_accepted: 0,
             at_ms: bus_schemas::TimestampMs(0),
+            blocks_open: 0,
+            nodes: Vec::new(),
         };
         metrics.status(&pool, &status);
         metrics.capacity(&pool, Some(PoolCapacity { percent: 200, wanted: 200 }));

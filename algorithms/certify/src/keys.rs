@@ -9,7 +9,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use certification::{PublicKey, Purpose, Signature, Signed};
 use minisign::{KeyPair, PError, SecretKey, SecretKeyBox};
 use std::{
-    io::{self, BufRead, Cursor},
+    io::{self, BufRead, Cursor, Write},
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;

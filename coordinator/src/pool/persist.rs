@@ -40,7 +40,7 @@ impl Failed {
     /// What is in the way, where somebody must mend it.
     pub(crate) fn stuck(&self) -> Option<Stuck> {
         let (stream, repair) = match self {
-            Self::Overtaken(_) => return None,
+            Self::Overtaken(_) | Self::Origin(_) => return None,
             Self::Impossible { stream, .. } => (Some(stream.clone()), RAISE_PAYLOAD.to_owned()),
             Self::Encode(_) => (None, "a defect of the coordinator; look for a newer version".to_owned()),
         };

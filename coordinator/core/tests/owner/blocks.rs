@@ -45,7 +45,7 @@ fn told(farm: &Farm) -> Vec<&EventData> {
 }
 
 fn open_blocks(farm: &Farm) -> u64 {
-    farm.core.statuses().next().unwrap().1.blocks_open
+    farm.core.statuses(farm.now()).next().unwrap().1.blocks_open
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn how_the_nodes_do_stands_in_the_status_and_each_change_is_one_event() {
     }
     let changed = |e: &&EventData| matches!(e, EventData::SourceNodeChanged { .. });
     assert_eq!(farm.events.iter().filter(changed).count(), 1);
-    assert_eq!(farm.core.statuses().next().unwrap().1.nodes, [node(NodeStanding::Failing).status]);
+    assert_eq!(farm.core.statuses(farm.now()).next().unwrap().1.nodes, [node(NodeStanding::Failing).status]);
 }
 
 fn with(field: &str) -> String {

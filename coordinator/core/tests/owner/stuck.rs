@@ -144,7 +144,7 @@ fn after_the_stream_of_shares_was_made_anew_everything_in_it_is_accounted() {
 
     // Made anew: its sequences begin at one again.
     farm.kept.shares.clear();
-    farm.kept.jobs.iter_mut().for_each(|job| job.shares_after = 0);
+    farm.kept.jobs.iter_mut().for_each(|(job, _)| job.shares_after = 0);
     farm.basis = ShareBasis { stream: Some("second".to_owned()), accounted_to: Some(0) };
     farm.crash();
     (5..8).for_each(|nonce| farm.store(1, Some(farm.share(1, &farm.job(), nonce))));
