@@ -7,8 +7,8 @@ use crate::{
     command::{
         CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, JobView, Membership,
         NodeDuty, NodeList, NodePut, NodeRequest, NodeView, PoolList, PoolPut, PoolRequest, PoolStatus,
-        PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, PutReply, Revision, ThrottleList,
-        ThrottlePut,
+        PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch, PreviewSpan, PutReply, Revision,
+        ThrottleList, ThrottlePut,
     },
     config::{NodeConfig, PoolConfig},
     event::{Event, EventData},
