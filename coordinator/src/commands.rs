@@ -239,15 +239,13 @@ impl Commands {
 
     async fn pool_put(&self, call: &Call) -> Result<PutReply, CommandError> {
         let PoolPut { pool, config, revision } = call.decode()?;
-        let Revision { revision } =
-            self.put::<PoolConfig>(&ConfigKey::Pool(pool), &config, revision).await?;
+        let Revision { revision } = self.put::<PoolConfig>(&ConfigKey::Pool(pool), &config, revision).await?;
         Ok(PutReply { revision, windows: upcoming::of_pool(config).await })
     }
 
     async fn node_put(&self, call: &Call) -> Result<PutReply, CommandError> {
         let NodePut { node, config, revision } = call.decode()?;
-        let Revision { revision } =
-            self.put::<NodeConfig>(&ConfigKey::Node(node), &config, revision).await?;
+        let Revision { revision } = self.put::<NodeConfig>(&ConfigKey::Node(node), &config, revision).await?;
         Ok(PutReply { revision, windows: upcoming::of_node(config).await })
     }
 

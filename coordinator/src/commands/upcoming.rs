@@ -33,7 +33,9 @@ pub(super) async fn of_node(config: serde_json::Value) -> Vec<WindowOccurrences>
 }
 
 /// Nothing else waits for it: rare times are looked for far ahead.
-async fn told(schedules: impl FnOnce() -> Vec<(String, Schedule)> + Send + 'static) -> Vec<WindowOccurrences> {
+async fn told(
+    schedules: impl FnOnce() -> Vec<(String, Schedule)> + Send + 'static,
+) -> Vec<WindowOccurrences> {
     let now = TimestampMs(crate::run::wall());
     let look = move || {
         let of = |(name, schedule): (String, Schedule)| schedule.upcoming(&name, now, COUNT).ok();
