@@ -22,7 +22,13 @@ pub mod rpc;
 pub mod wait;
 pub mod witness;
 
-use std::fmt;
+use std::{fmt, io::IsTerminal};
+
+/// Begins the log of a program, on stderr; in colours where that is a terminal. Whoever reads it may stop reading.
+pub fn log(filter: tracing_subscriber::EnvFilter) {
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).with_ansi(std::io::stderr().is_terminal()).init();
+}
 
 /// Why a part of the harness could not do its work.
 #[derive(thiserror::Error)]

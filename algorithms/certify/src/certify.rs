@@ -8,6 +8,7 @@ use crate::{
     files,
     keys::Signer,
     measure::{self, Testee},
+    output::say,
 };
 use certification::{
     Certificate, Digest, MAX_CERTIFICATE_LEN, MAX_SIGNATURE_LEN, Purpose, Signature, Signed, Statement,
@@ -78,7 +79,7 @@ fn finish(signer: &Signer, statement: &Statement, arguments: &cli::Statement) ->
     let mut document = Signed::new(text.clone());
     signer.sign(&mut document, arguments.role.into(), &text)?;
     files::Fresh::public(&arguments.out)?.write(&document.to_json())?;
-    println!("certificate {} written to {}", Digest::of(text.as_bytes()), arguments.out.display());
+    say!("certificate {} written to {}", Digest::of(text.as_bytes()), arguments.out.display());
     Ok(())
 }
 
@@ -152,10 +153,7 @@ pub(crate) fn attach(command: &cli::Attach) -> Result<(), Failure> {
             Purpose::Certifier.comment()
         )));
     };
-    println!(
-        "signature as {purpose} by key {} added, not verified: inspect with --trust",
-        signature.key_id()
-    );
+    say!("signature as {purpose} by key {} added, not verified: inspect with --trust", signature.key_id());
     document.add(signature)?;
     files::replace(&command.certificate, &document.to_json())
 }

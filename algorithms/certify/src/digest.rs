@@ -5,6 +5,7 @@ use crate::{
     cli::DigestCommand,
     failure::Failure,
     files,
+    output::{self, say},
 };
 use certification::Digest;
 use serde::Deserialize;
@@ -47,19 +48,19 @@ pub(crate) fn run(command: &DigestCommand) -> Result<(), Failure> {
     }
     if command.manifest {
         for entry in ALGORITHMS.iter().filter(wanted) {
-            print!("{}", Sources::of(&root, entry.package)?.manifest);
+            output::write(format_args!("{}", Sources::of(&root, entry.package)?.manifest));
         }
         return Ok(());
     }
     let all = ALGORITHMS.iter().map(|entry| of_sources(&root, entry)).collect::<Result<Vec<_>, _>>()?;
     if command.write {
         files::replace(&root.join(CERTIFIED), &text(&all))?;
-        println!("{CERTIFIED} written");
+        say!("{CERTIFIED} written");
     } else if command.check {
         check(&root, &all)?;
     } else {
         for entry in all.iter().filter(|entry| command.algorithm.as_deref().is_none_or(|id| entry.id == id)) {
-            println!("{} {} {}", entry.source_sha256, entry.id, entry.version);
+            say!("{} {} {}", entry.source_sha256, entry.id, entry.version);
         }
     }
     Ok(())
@@ -116,7 +117,7 @@ fn check(root: &Path, all: &[Entry]) -> Result<(), Failure> {
         differing.push(format!("it lists {} algorithms, there are {}", recorded.algorithm.len(), all.len()));
     }
     if differing.is_empty() {
-        println!("{CERTIFIED} agrees with the sources");
+        say!("{CERTIFIED} agrees with the sources");
         return Ok(());
     }
     Err(Failure::Differs(format!(

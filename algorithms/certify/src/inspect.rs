@@ -1,6 +1,12 @@
 //! `dcmf-certify inspect`: what a document says, who signed it, and whether a host would believe it.
 
-use crate::{certify::read_certificate, cli::Inspect, failure::Failure, files};
+use crate::{
+    certify::read_certificate,
+    cli::Inspect,
+    failure::Failure,
+    files,
+    output::{self, say},
+};
 use certification::{
     Catalogue, Certificate, MAX_CATALOGUE_LEN, MAX_REVOCATIONS_LEN, MAX_ROOTS_LEN, Permit, Purpose, Refusal,
     Register, Revocation, Revocations, Seen, Signature, Signed, Statement, TrustRoots, UnixSeconds, judge,
@@ -24,7 +30,7 @@ pub(crate) fn run(command: &Inspect, now: UnixSeconds) -> Result<(), Failure> {
     let bytes = files::read(&command.file, MAX_CATALOGUE_LEN)?;
     let document = Signed::parse("document", &bytes, MAX_CATALOGUE_LEN)?;
     if command.text {
-        print!("{}", document.body());
+        output::write(format_args!("{}", document.body()));
         return Ok(());
     }
     let now = command.at.unwrap_or(now);
@@ -58,19 +64,19 @@ pub(crate) fn run(command: &Inspect, now: UnixSeconds) -> Result<(), Failure> {
 
 /// Shows a certificate; the refusal if a host was named that would refuse it.
 fn certificate(certificate: &Certificate, host: Option<&Host>) -> Result<(), Refusal> {
-    println!("certificate   {}", certificate.digest());
+    say!("certificate   {}", certificate.digest());
     show_statement(certificate.statement());
     show_signatures(certificate.document(), host);
     let Some(Host { register, now }) = host else {
-        println!("not judged    name a host's trust roots with --trust");
+        say!("not judged    name a host's trust roots with --trust");
         return Ok(());
     };
     let certificates = std::slice::from_ref(certificate);
     let subject = &certificate.statement().subject;
     let judged = judge(subject, certificates, register.revocations(), register.roots(), *now);
     match &judged {
-        Ok(permit) => println!("valid         {}", told(permit)),
-        Err(refusal) => println!("refused       {}", refusal.code()),
+        Ok(permit) => say!("valid         {}", told(permit)),
+        Err(refusal) => say!("refused       {}", refusal.code()),
     }
     judged.map(drop)
 }
@@ -85,29 +91,31 @@ fn told(permit: &Permit) -> String {
 }
 
 fn show_statement(statement: &Statement) {
-    println!("of            {}", statement.subject);
-    println!("digest        {}", statement.subject.digest());
+    say!("of            {}", statement.subject);
+    say!("digest        {}", statement.subject.digest());
     match &statement.known_answers {
-        Some(answers) => println!("known answers {} passed, of the file {}", answers.passed, answers.sha256),
-        None => println!("known answers none"),
+        Some(answers) => say!("known answers {} passed, of the file {}", answers.passed, answers.sha256),
+        None => say!("known answers none"),
     }
     for rate in &statement.rates {
-        println!(
+        say!(
             "rate          {} hashes per CPU-second, {} threads, {}",
-            rate.hashes_per_cpu_second, rate.threads, rate.path
+            rate.hashes_per_cpu_second,
+            rate.threads,
+            rate.path
         );
     }
-    println!("reviewer      {}", statement.reviewer);
-    println!("from, until   {}, {}", statement.issued, statement.expires);
-    println!("serial        {}", statement.serial);
+    say!("reviewer      {}", statement.reviewer);
+    say!("from, until   {}, {}", statement.issued, statement.expires);
+    say!("serial        {}", statement.serial);
 }
 
 fn show_signatures(document: &Signed, host: Option<&Host>) {
     for signature in document.signatures() {
-        println!("signature     key {} {}", signature.key_id(), worth(document, signature, host));
+        say!("signature     key {} {}", signature.key_id(), worth(document, signature, host));
     }
     if document.signatures().is_empty() {
-        println!("signature     none");
+        say!("signature     none");
     }
 }
 
@@ -124,12 +132,12 @@ fn worth(document: &Signed, signature: &Signature, host: Option<&Host>) -> Strin
 }
 
 fn show_list(document: &Signed, list: &Revocations, host: Option<&Host>) {
-    println!("list of revocations {}", list.serial);
+    say!("list of revocations {}", list.serial);
     for entry in &list.entries {
         match entry {
-            Revocation::Certificate { sha256, reason } => println!("certificate   {sha256}: {reason}"),
-            Revocation::Digest { sha256, reason } => println!("digest        {sha256}: {reason}"),
-            Revocation::Key { id, reason } => println!("key           {id}: {reason}"),
+            Revocation::Certificate { sha256, reason } => say!("certificate   {sha256}: {reason}"),
+            Revocation::Digest { sha256, reason } => say!("digest        {sha256}: {reason}"),
+            Revocation::Key { id, reason } => say!("key           {id}: {reason}"),
         }
     }
     show_signatures(document, host);
@@ -142,26 +150,26 @@ fn show_catalogue(
     mut host: Option<Host>,
 ) -> Result<Result<(), Refusal>, Failure> {
     let catalogue = Catalogue::parse(document.body())?;
-    println!("catalogue {}", catalogue.serial);
+    say!("catalogue {}", catalogue.serial);
     show_signatures(document, host.as_ref());
     let taken = match &mut host {
         Some(Host { register, now }) => register.accept_catalogue(bytes, *now).map(drop),
         None => Ok(()),
     };
     if let Some(list) = &catalogue.revocations {
-        println!();
+        say!();
         show_list(list, &Revocations::parse(list.body())?, host.as_ref());
     }
     let (certificates, unreadable) = catalogue.read_certificates();
     for each in &certificates {
-        println!();
+        say!();
         // A catalogue may hold certificates that have ended; it is judged as a whole.
         if let Err(refusal) = certificate(each, host.as_ref()) {
-            println!("              {refusal}");
+            say!("              {refusal}");
         }
     }
     for error in unreadable {
-        println!("\n{error}");
+        say!("\n{error}");
     }
     Ok(taken)
 }

@@ -4,12 +4,13 @@ use crate::{
     cli::{Keygen, SigningKey},
     failure::Failure,
     files,
+    output::{self, say},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use certification::{PublicKey, Purpose, Signature, Signed};
 use minisign::{KeyPair, PError, SecretKey, SecretKeyBox};
 use std::{
-    io::{self, BufRead, Cursor, Write},
+    io::{self, BufRead, Cursor},
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -45,7 +46,7 @@ pub(crate) fn generate(command: &Keygen) -> Result<(), Failure> {
     let public = pk.to_box().map_err(failed)?.into_string();
     files::Fresh::secret(&command.secret)?.write(&secret)?;
     files::Fresh::public(&command.public)?.write(&public)?;
-    println!("key {}\n{}", PublicKey::parse(&public)?.id(), pk.to_base64());
+    say!("key {}\n{}", PublicKey::parse(&public)?.id(), pk.to_base64());
     Ok(())
 }
 
@@ -90,9 +91,11 @@ impl Signer {
 
     /// Shows what is going to be signed, asks, and adds the signature.
     pub(crate) fn sign(&self, document: &mut Signed, purpose: Purpose, shown: &str) -> Result<(), Failure> {
-        println!("{shown}");
+        let seen = output::write(format_args!("{shown}\n"));
+        // Nobody confirms what was not shown.
         if self.ask
-            && !confirmed(&format!("Sign this as {purpose} with key {}? Type yes: ", self.trusted.id()))
+            && !(seen
+                && confirmed(&format!("Sign this as {purpose} with key {}? Type yes: ", self.trusted.id())))
         {
             return Err(Failure::NotConfirmed);
         }
@@ -110,16 +113,16 @@ impl Signer {
             return Err(Failure::Key { path: self.path.clone(), reason });
         }
         document.add(signature)?;
-        println!("signed as {purpose} with key {}", self.trusted.id());
+        say!("signed as {purpose} with key {}", self.trusted.id());
         Ok(())
     }
 }
 
 fn confirmed(question: &str) -> bool {
-    print!("{question}");
     let mut answer = String::new();
-    let asked = io::stdout().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
-    asked.is_ok() && answer.trim() == "yes"
+    let asked =
+        output::write(format_args!("{question}")) && io::stdin().lock().read_line(&mut answer).is_ok();
+    asked && answer.trim() == "yes"
 }
 
 fn read_password(path: &Path) -> Result<Zeroizing<String>, Failure> {

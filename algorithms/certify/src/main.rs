@@ -11,6 +11,7 @@ mod files;
 mod inspect;
 mod keys;
 mod measure;
+mod output;
 mod publish;
 
 use clap::Parser;

@@ -1,6 +1,6 @@
 //! What a statement says of an algorithm's correctness and speed.
 
-use crate::{cli, failure::Failure};
+use crate::{cli, failure::Failure, output::say};
 use algorithm_api::{
     Algorithm, Range, Target,
     conformance::{self, KnownAnswer},
@@ -36,7 +36,7 @@ pub(crate) fn prove(testee: &Testee<'_>) -> Result<KnownAnswers, Failure> {
     conformance::check(testee.algorithm, answers, testee.span)
         .map_err(|violation| testee.failed(violation.to_string()))?;
     let id = &testee.algorithm.descriptor().id;
-    println!("{id}: {} known answers and the conformance kit passed", answers.len());
+    say!("{id}: {} known answers and the conformance kit passed", answers.len());
     let passed = u32::try_from(answers.len()).unwrap_or(u32::MAX);
     Ok(KnownAnswers { passed, sha256: testee.vectors })
 }
@@ -66,7 +66,7 @@ fn rate(testee: &Testee<'_>, threads: u16, seconds: u16) -> Result<Rate, Failure
     let rate =
         Rate { path: format!("chosen at run time on {}", processor()), threads, hashes_per_cpu_second };
     let id = &testee.algorithm.descriptor().id;
-    println!("{id}: {hashes_per_cpu_second} hashes per CPU-second on {threads} threads");
+    say!("{id}: {hashes_per_cpu_second} hashes per CPU-second on {threads} threads");
     Ok(rate)
 }
 

@@ -1,6 +1,6 @@
 //! Lists of revocations and catalogues: `revoke`, `catalogue`.
 
-use crate::{certify::read_certificate, cli, failure::Failure, files, keys::Signer};
+use crate::{certify::read_certificate, cli, failure::Failure, files, keys::Signer, output::say};
 use certification::{
     Catalogue, MAX_CATALOGUE_LEN, MAX_REVOCATIONS_LEN, Purpose, Revocation, Revocations, Signed, UnixSeconds,
 };
@@ -85,6 +85,6 @@ fn write_within(path: &Path, document: &Signed, limit: usize) -> Result<(), Fail
         return Err(Failure::TooLarge { path: path.to_owned(), limit });
     }
     files::replace(path, &json)?;
-    println!("written to {}", path.display());
+    say!("written to {}", path.display());
     Ok(())
 }

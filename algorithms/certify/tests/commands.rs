@@ -282,3 +282,21 @@ fn a_source_that_was_edited_differs_from_the_list_until_it_is_renewed() {
     fs::remove_file(office.path("Cargo.lock")).unwrap();
     office.refuses("digest --check --repository .", 2, "no checkout");
 }
+
+#[test]
+fn a_command_does_its_work_when_nobody_reads_what_it_says_and_signs_nothing_unseen() {
+    let office = Office::new();
+    fs::write(office.path("worker"), "the program").unwrap();
+    let certify =
+        "certify program worker --name w --version 1 --key author.key --reviewer Ada --days 1 --out";
+    for (arguments, typed, code) in [
+        (format!("{certify} w.cert --yes"), "", 0),
+        ("inspect w.cert".to_owned(), "", 0),
+        (format!("{certify} unseen.cert"), "yes\n", 3),
+    ] {
+        let output = office.run_unheard(&arguments, typed);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && !told.contains("panicked"), "{arguments}: {told}");
+    }
+    assert!(office.path("w.cert").exists() && !office.path("unseen.cert").exists());
+}

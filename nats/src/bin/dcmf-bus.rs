@@ -2,7 +2,14 @@
 
 use clap::{Parser, Subcommand};
 use nats_adapter::{Action, Bus, BusOptions, Outcome, ensure};
-use std::{error::Error, fmt, fmt::Display, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    fmt,
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Makes the streams and buckets of a farm, and tells where they differ from what is declared.
 #[derive(Debug, Parser)]
@@ -60,23 +67,29 @@ async fn main() -> Result<ExitCode, Told> {
         Command::Drift => Action::Look,
     };
     let outcome = ensure(&bus, arguments.replicas.into(), action).await?;
-    tell(&outcome, action);
+    match tell(&outcome, action) {
+        // Nobody reads any more; the exit code still tells.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        told => told?,
+    }
     let in_line = outcome.drift.is_empty() && (action != Action::Look || outcome.missing.is_empty());
     Ok(if in_line { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(outcome: &Outcome, action: Action) {
+fn tell(outcome: &Outcome, action: Action) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     let made = if action == Action::Look { "missing" } else { "created" };
     for stream in &outcome.missing {
-        println!("{stream}: {made}");
+        writeln!(out, "{stream}: {made}")?;
     }
     for stream in &outcome.changed {
-        println!("{stream}: updated");
+        writeln!(out, "{stream}: updated")?;
     }
     for drift in &outcome.drift {
-        println!("{drift}");
+        writeln!(out, "{drift}")?;
     }
     if outcome.drift.is_empty() && (action != Action::Look || outcome.missing.is_empty()) {
-        println!("all streams and buckets are as declared");
+        writeln!(out, "all streams and buckets are as declared")?;
     }
+    out.flush()
 }

@@ -32,7 +32,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::new("warn,system_tests=info");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    system_tests::log(filter);
     let arguments = Arguments::parse();
     let (rounds, length) = if arguments.quick { (3, 400) } else { (9, 1_500) };
     let plan = Plan { rounds: arguments.rounds.unwrap_or(rounds), length: Duration::from_millis(length) };

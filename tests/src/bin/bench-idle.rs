@@ -50,7 +50,7 @@ fn again_in_a_session() -> std::io::Result<ExitCode> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::new("warn,bench_idle=info,system_tests=info");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    system_tests::log(filter);
     let outcome: Result<ExitCode, Failure> = if arguments.in_session {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         runtime

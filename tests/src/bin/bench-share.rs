@@ -24,7 +24,7 @@ async fn measure(quick: bool) -> Result<(), system_tests::coordinator::Failure> 
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::new("warn,bench_share=info");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    system_tests::log(filter);
     match measure(Arguments::parse().quick).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

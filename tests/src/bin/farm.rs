@@ -54,7 +54,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // That the bus goes away last is no news.
     let filter = EnvFilter::new("warn,nats_adapter::bus=error");
-    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).init();
+    system_tests::log(filter);
     let timed = arguments.length.is_some();
     match farm(arguments).await {
         Ok(outcome) if timed && outcome.blocks() == 0 => complain("no block was accepted in this time"),

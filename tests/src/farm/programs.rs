@@ -12,6 +12,8 @@ pub enum Program {
     Worker,
     /// Shows messages of the bus.
     Decode,
+    /// Makes streams and buckets and tells where they differ.
+    Bus,
     /// Starts a farm on this machine.
     Farm,
 }
@@ -40,6 +42,7 @@ impl Program {
             Self::Coordinator => "dcmf-coordinator",
             Self::Worker => "dcmf-worker",
             Self::Decode => "dcmf-decode",
+            Self::Bus => "dcmf-bus",
             Self::Farm => "farm",
         }
     }

@@ -6,8 +6,12 @@ use bus_schemas::{
     subject::{COMMAND_SERVICE, command},
 };
 use nats_adapter::{Action, CommandService, ObjectError, Outcome, ensure, streams};
-use std::{ffi::OsStr, process::Output};
+use std::{
+    ffi::OsStr,
+    process::{Output, Stdio},
+};
 use system_tests::{
+    farm::programs::Program,
     folder::RunFolder,
     nats_server::{NatsOptions, NatsServer},
     parts::{Part, repository},
@@ -107,4 +111,22 @@ async fn commands_are_listed_and_their_refusals_shown() {
     assert!(shown.contains("\"unknown-pool\""), "{shown}");
     let stats = nats(&server, ["micro", "stats", COMMAND_SERVICE, "--json"]).await;
     assert!(stats.contains("\"refused\": 1"), "{stats}");
+}
+
+#[tokio::test]
+async fn dcmf_bus_ends_as_ever_when_nobody_reads_what_it_says() {
+    let server = server().await;
+    for (command, code) in [("drift", 1), ("ensure", 0), ("drift", 0)] {
+        let mut child = tokio::process::Command::new(Program::Bus.locate().unwrap())
+            .args(["--server", server.url(), command])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = soon("dcmf-bus", child.wait_with_output()).await.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), told.as_ref()), (Some(code), ""), "{command}");
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 use tempfile::TempDir;
 
@@ -46,17 +46,30 @@ impl Office {
 
     /// Runs the program in the folder; `input` is what a person types.
     pub fn run_with(&self, arguments: &str, input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dcmf-certify"))
+        let mut child = self.start(arguments);
+        // The program may have ended without reading.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// As [`Office::run_with`], and nobody reads what the program says.
+    #[allow(dead_code, reason = "not every test binary asks for it")]
+    pub fn run_unheard(&self, arguments: &str, input: &str) -> Output {
+        let mut child = self.start(arguments);
+        drop(child.stdout.take());
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    fn start(&self, arguments: &str) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_dcmf-certify"))
             .args(arguments.split(' '))
             .current_dir(self.0.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        // The program may have ended without reading.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+            .unwrap()
     }
 
     pub fn succeeded(&self, output: &Output) -> String {

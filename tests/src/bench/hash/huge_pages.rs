@@ -1,17 +1,65 @@
 //! Huge pages for the time of a benchmark, where this machine lets us reserve them.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
 const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
 const COMPACT: &str = "/proc/sys/vm/compact_memory";
 /// The kernel finds some at each try, after it has moved what stood in the way.
 const TRIES: usize = 8;
+/// Waits until nobody holds its input any more, whatever ended that, and puts the second argument into the file of the third.
+const GUARDIAN: &str = "trap '' INT TERM HUP QUIT; cat > /dev/null; echo \"$1\" > \"$2\"";
 
-/// Pages that were not reserved before. Dropped, it gives them back.
+/// A setting of the kernel that is put back, however this process ends: a child does it when its input closes.
 #[derive(Debug)]
-pub(super) struct HugePages {
+struct Borrowed {
+    file: PathBuf,
     before: u64,
+    guardian: Child,
 }
+
+impl Borrowed {
+    /// From here on the setting is put back to what it is now.
+    fn new(file: &Path) -> io::Result<Self> {
+        let before = number(file)?;
+        let guardian = Command::new("/bin/sh")
+            .args(["-c", GUARDIAN, "guardian", &before.to_string()])
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A signal from the terminal is for the benchmark.
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { file: file.to_owned(), before, guardian })
+    }
+
+    fn set(&self, value: u64) -> io::Result<()> {
+        fs::write(&self.file, value.to_string())
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        drop(self.guardian.stdin.take());
+        let done = self.guardian.wait().is_ok_and(|status| status.success());
+        if !done && let Err(error) = self.set(self.before) {
+            tracing::warn!("{} is not put back to {}: {error}", self.file.display(), self.before);
+        }
+    }
+}
+
+fn number(file: &Path) -> io::Result<u64> {
+    fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)
+}
+
+/// Pages that were not reserved before. Dropped, it gives them back, and so it does when the benchmark is killed.
+#[derive(Debug)]
+pub(super) struct HugePages(#[expect(dead_code, reason = "it is there to be dropped")] Borrowed);
 
 impl HugePages {
     /// Sees to it that `wanted` pages of 2 MiB are free. `None` where they are anyway or cannot be had; it is logged.
@@ -28,7 +76,7 @@ impl HugePages {
                     pages.before,
                     pages.before + wanted - free
                 );
-                Some(pages)
+                Some(Self(pages))
             }
             Err(error) => {
                 tracing::warn!(
@@ -40,31 +88,83 @@ impl HugePages {
     }
 }
 
-impl Drop for HugePages {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(RESERVED, self.before.to_string()) {
-            tracing::warn!("vm.nr_hugepages is not put back to {}: {error}", self.before);
-        }
-    }
-}
-
 fn free() -> u64 {
     super::super::field("/proc/meminfo", "HugePages_Free").parse().unwrap_or_default()
 }
 
-fn reserved() -> io::Result<u64> {
-    fs::read_to_string(RESERVED)?.trim().parse().map_err(io::Error::other)
-}
-
-fn try_reserve(more: u64) -> io::Result<HugePages> {
-    let pages = HugePages { before: reserved()? };
+fn try_reserve(more: u64) -> io::Result<Borrowed> {
+    let pages = Borrowed::new(Path::new(RESERVED))?;
     let wanted = pages.before + more;
     for _ in 0..TRIES {
-        fs::write(RESERVED, wanted.to_string())?;
-        if reserved()? >= wanted {
+        pages.set(wanted)?;
+        if number(&pages.file)? >= wanted {
             return Ok(pages);
         }
         fs::write(COMPACT, "1")?;
     }
     Err(io::Error::other(format!("memory is too scattered for vm.nr_hugepages={wanted}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+    use std::{
+        io::{BufRead, BufReader},
+        time::{Duration, Instant},
+    };
+
+    /// The file, in the process that the test starts to end it.
+    const FILE: &str = "HUGE_PAGES_TEST_FILE";
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_setting_is_put_back_when_it_is_not_needed_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("setting");
+        fs::write(&file, "7\n").unwrap();
+        let borrowed = Borrowed::new(&file).unwrap();
+        borrowed.set(1_300).unwrap();
+        assert_eq!(number(&file).unwrap(), 1_300);
+        drop(borrowed);
+        assert_eq!(number(&file).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_setting_is_put_back_however_the_process_ends_that_changed_it() {
+        if let Some(file) = std::env::var_os(FILE) {
+            let borrowed = Borrowed::new(Path::new(&file)).unwrap();
+            borrowed.set(1_300).unwrap();
+            println!("\nborrowed");
+            loop {
+                std::thread::park();
+            }
+        }
+        for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGABRT] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("setting");
+            fs::write(&file, "7\n").unwrap();
+            let test = "bench::hash::huge_pages::tests::a_setting_is_put_back_however_the_process_ends_that_changed_it";
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", test, "--nocapture"])
+                .env(FILE, &file)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(lines.map_while(Result::ok).any(|line| line == "borrowed"), "{signal}");
+            assert_eq!(number(&file).unwrap(), 1_300);
+            kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+            child.wait().unwrap();
+            let deadline = Instant::now() + SOON;
+            while number(&file).ok() != Some(7) {
+                assert!(Instant::now() < deadline, "{signal}: it was never put back");
+                std::thread::yield_now();
+            }
+        }
+    }
 }

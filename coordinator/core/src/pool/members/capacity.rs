@@ -183,3 +183,37 @@ impl Members {
         Some(Capacity { percent, wanted })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus_schemas::schedule::{Schedule, Window};
+
+    const NOW: TimestampMs = TimestampMs(1_795_219_200_000);
+
+    #[test]
+    fn one_pass_evaluates_a_few_schedules_and_the_next_passes_the_others() {
+        let window = Window {
+            name: "closed".to_owned(),
+            start: "2026-01-01T00:00".to_owned(),
+            end: "2027-01-01T00:00".to_owned(),
+            cap_percent: Some(0),
+            ..Window::default()
+        };
+        let schedule = Schedule { windows: vec![window], ..Schedule::default() };
+        let node = NodeConfig { schedule: Some(schedule), ..NodeConfig::default() };
+        let (pool, mut verdicts) = (PoolConfig::default(), Verdicts::default());
+        let mut known = |at| {
+            verdicts.begin_pass();
+            let workers = (0..MAX_AGENDAS * 2 + 1).filter_map(|n| WorkerId::new(format!("w{n}")).ok());
+            let mut of =
+                |worker: &WorkerId| verdicts.of(&pool, Some(&node), worker, at).map(|v| v.cap_percent);
+            let caps: Vec<_> = workers.map(|worker| of(&worker)).collect();
+            assert!(caps.iter().all(|cap| matches!(cap, None | Some(0))), "{caps:?}");
+            caps.iter().flatten().count()
+        };
+        assert_eq!([known(NOW), known(NOW), known(NOW)], [MAX_AGENDAS, MAX_AGENDAS * 2, MAX_AGENDAS * 2 + 1]);
+        // A clock that was set back is beyond what was found.
+        assert_eq!(known(TimestampMs(NOW.0 - 1)), MAX_AGENDAS);
+    }
+}

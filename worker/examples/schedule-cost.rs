@@ -1,6 +1,6 @@
-//! How long a look at a schedule takes: `cargo run --release -p dcmf-bus-schemas --example schedule-cost`. The worst that is
+//! How long a look at a schedule takes: `cargo run --release -p dcmf-worker --example schedule-cost`. The worst that is
 //! accepted, and what an older version accepted.
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(missing_docs)]
 
 use bus_schemas::{
     TimestampMs,
