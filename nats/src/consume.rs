@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 /// Most messages of a consumer that wait for their acknowledgement, unless options say otherwise.
 pub const MAX_IN_HAND: usize = 256;
-/// A message that was delivered so often without an acknowledgement becomes a dead letter.
+/// What happens to a message that was delivered so often without an acknowledgement, [`Exhausted`] says.
 pub const MAX_DELIVERIES: u32 = 10;
 /// A message that is not acknowledged within this time is delivered again.
 pub const REDELIVERY_AFTER: Duration = Duration::from_secs(30);
@@ -28,6 +28,17 @@ const PULL_BYTES: usize = 16 * 1024 * 1024;
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const REOPEN_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// What happens to a message that was delivered [`MAX_DELIVERIES`] times without an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Exhausted {
+    /// It becomes a dead letter.
+    #[default]
+    DeadLetter,
+    /// It is handed on for as long as its stream keeps it, but only after a pause each time: what its reader could not
+    /// do so far may be possible later, and one that harms its reader must not do so without end.
+    Slowed(Duration),
+}
 
 /// What to consume.
 #[derive(Debug, Clone)]
@@ -42,6 +53,8 @@ pub struct ConsumeOptions {
     pub max_in_hand: usize,
     /// A message that is not acknowledged within this time is delivered again.
     pub redelivery_after: Duration,
+    /// What happens to a message that is never acknowledged.
+    pub exhausted: Exhausted,
 }
 
 impl ConsumeOptions {
@@ -53,6 +66,7 @@ impl ConsumeOptions {
             filter: filter.into(),
             max_in_hand: MAX_IN_HAND,
             redelivery_after: REDELIVERY_AFTER,
+            exhausted: Exhausted::default(),
         }
     }
 }
@@ -82,6 +96,7 @@ pub struct Acker {
 pub struct Consume<M> {
     bus: Bus,
     stream: String,
+    exhausted: Exhausted,
     messages: mpsc::Receiver<jetstream::Message>,
     task: AbortHandle,
     message: PhantomData<fn() -> M>,
@@ -97,16 +112,16 @@ impl Bus {
     /// Consumes with a durable consumer, which is made if it is not there.
     pub async fn consume<M: Message>(&self, options: ConsumeOptions) -> Result<Consume<M>, ReplayError> {
         let first = open(self, &options).await?;
-        let stream = options.stream.clone();
+        let (stream, exhausted) = (options.stream.clone(), options.exhausted);
         let (sender, messages) = mpsc::channel(1);
         // Ends with its reader.
         let task = tokio::spawn(run(self.clone(), options, first, sender)).abort_handle();
-        Ok(Consume { bus: self.clone(), stream, messages, task, message: PhantomData })
+        Ok(Consume { bus: self.clone(), stream, exhausted, messages, task, message: PhantomData })
     }
 }
 
 async fn open(bus: &Bus, options: &ConsumeOptions) -> Result<pull::Stream, ReplayError> {
-    let ConsumeOptions { stream, durable, filter, max_in_hand, redelivery_after } = options;
+    let ConsumeOptions { stream, durable, filter, max_in_hand, redelivery_after, .. } = options;
     let failed = |reason: String| ReplayError::Failed { stream: stream.clone(), reason };
     let handle = bus.jetstream().get_stream(stream).await.map_err(|error| match error.kind() {
         GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
@@ -167,8 +182,8 @@ async fn run(
 }
 
 impl<M: Message> Consume<M> {
-    /// The next message. One that cannot be read, and one that was delivered more than [`MAX_DELIVERIES`] times,
-    /// becomes a dead letter and is not handed on. May be dropped in a `select!`; a message that is lost so is
+    /// The next message. One that cannot be read becomes a dead letter and is not handed on; what happens to one that was
+    /// delivered more than [`MAX_DELIVERIES`] times, [`ConsumeOptions::exhausted`] says. May be dropped in a `select!`; a message that is lost so is
     /// delivered again. `None` only when the runtime shuts down.
     pub async fn next(&mut self) -> Option<Consumed<M>> {
         loop {
@@ -189,9 +204,18 @@ impl<M: Message> Consume<M> {
                 headers: None,
             };
             let acker = Acker { bus: self.bus.clone(), message, stream: self.stream.clone(), sequence };
-            if deliveries > MAX_DELIVERIES {
-                acker.reject(&format!("delivered {MAX_DELIVERIES} times without an acknowledgement")).await;
-                continue;
+            match self.exhausted {
+                Exhausted::DeadLetter if deliveries > MAX_DELIVERIES => {
+                    let reason = format!("delivered {MAX_DELIVERIES} times without an acknowledgement");
+                    acker.reject(&reason).await;
+                    continue;
+                }
+                // Every second delivery is put back for the pause, and the one after it is handed on.
+                Exhausted::Slowed(pause) if deliveries > MAX_DELIVERIES && deliveries % 2 == 1 => {
+                    acker.retry(pause).await;
+                    continue;
+                }
+                _ => {}
             }
             match delivered.decode() {
                 Ok(entry) => return Some(Consumed { entry, deliveries, acker }),

@@ -37,7 +37,9 @@ pub use bus::{
     Bus, BusEvent, BusOptions, CONNECT_DEADLINE, ConnectError, CounterValues, EVENT_BACKLOG, Link, LinkState,
     PUBLISH_DEADLINE, RECONNECT_DELAY_MAX,
 };
-pub use consume::{Acker, Consume, ConsumeOptions, Consumed, MAX_DELIVERIES, MAX_IN_HAND, REDELIVERY_AFTER};
+pub use consume::{
+    Acker, Consume, ConsumeOptions, Consumed, Exhausted, MAX_DELIVERIES, MAX_IN_HAND, REDELIVERY_AFTER,
+};
 pub use dead_letter::{MAX_DEAD_LETTER_LEN, header};
 pub use delivery::{Delivered, Entry, Undecodable};
 pub use ensure::{Action, Drift, EnsureError, Outcome, ensure};

@@ -6,14 +6,19 @@ use bus_schemas::{
     subject::{Subject, filter},
 };
 use coordinator_core::{ArrivedFound, PoolInput};
-use nats_adapter::{Acker, ConsumeOptions, streams};
-use std::collections::BTreeMap;
+use nats_adapter::{Acker, ConsumeOptions, Exhausted, streams};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::mpsc;
+
+/// Pause before a candidate is taken again that was delivered very often: its pool was given up each time, or its block
+/// could not be kept. It is never thrown away for that; its stream forgets it after a week.
+const SLOW_REDELIVERY: Duration = Duration::from_secs(60);
 
 /// Consumes until the pool is given up. A candidate is acknowledged when its block is kept or it is refused.
 pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) {
-    let options =
-        ConsumeOptions::new(streams::FOUND, &format!("found-{}", context.pool), filter::found(&context.pool));
+    let durable = format!("found-{}", context.pool);
+    let mut options = ConsumeOptions::new(streams::FOUND, &durable, filter::found(&context.pool));
+    options.exhausted = Exhausted::Slowed(SLOW_REDELIVERY);
     let mut consume = match context.bus.consume::<Share>(options).await {
         Ok(consume) => consume,
         Err(error) => {

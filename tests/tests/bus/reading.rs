@@ -11,8 +11,8 @@ use bus_schemas::{
     subject::{Subject, dead_letter, filter},
 };
 use nats_adapter::{
-    Bus, ConsumeOptions, Delivered, Expect, HeaderMap, KvError, Replay, ReplayError, WatchEvent, header,
-    streams,
+    Bus, ConsumeOptions, Delivered, Exhausted, Expect, HeaderMap, KvError, MAX_DELIVERIES, Replay,
+    ReplayError, WatchEvent, header, streams,
 };
 use std::time::Duration;
 
@@ -265,6 +265,39 @@ async fn a_message_that_is_put_back_comes_again_and_a_rejected_one_becomes_a_dea
     assert_eq!(dead.payload, share(1).encode().unwrap());
     assert_eq!(told(&dead, header::REASON), "no such job");
     assert_eq!(farm.bus.counters().rejected, 1);
+}
+
+#[tokio::test]
+async fn a_message_that_is_never_acknowledged_is_a_dead_letter_or_comes_again_slowly() {
+    let farm = Farm::start().await;
+    let (subject, options) = found();
+    let pause = Duration::from_millis(50);
+    let redelivery_after = Duration::from_millis(20);
+    let slowed = ConsumeOptions {
+        durable: "slowed".to_owned(),
+        exhausted: Exhausted::Slowed(pause),
+        redelivery_after,
+        ..options.clone()
+    };
+    let mut slowed = farm.bus.consume::<Share>(slowed).await.unwrap();
+    farm.bus.publish_stored(&subject, &share(1), None, Expect::None).await.unwrap();
+    let mut deliveries = Vec::new();
+    while deliveries.last().is_none_or(|last| *last < MAX_DELIVERIES + 4) {
+        let consumed = soon("the share, again and again", slowed.next()).await.unwrap();
+        deliveries.push(consumed.deliveries);
+    }
+    let exhausted: Vec<_> = deliveries.into_iter().filter(|number| *number > MAX_DELIVERIES).collect();
+    assert_eq!(exhausted, [MAX_DELIVERIES + 2, MAX_DELIVERIES + 4], "every second one waits");
+    assert_eq!(farm.bus.counters().rejected, 0);
+
+    let options = ConsumeOptions { redelivery_after, ..options };
+    let mut consume = farm.bus.consume::<Share>(options).await.unwrap();
+    let rejected = async {
+        while farm.bus.counters().rejected == 0 {
+            let _ = tokio::time::timeout(pause, consume.next()).await;
+        }
+    };
+    soon("the dead letter", rejected).await;
 }
 
 #[tokio::test]
