@@ -19,7 +19,7 @@ use bus_schemas::{
     throttle::Throttles,
 };
 use coordinator_core::{Coordinator, foresight::MemberFacts};
-use nats_adapter::{Bus, Call, KvError, WatchEvent, streams};
+use nats_adapter::{Bus, Call, KvError, ReadError, WatchEvent, streams};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Every command: entity and verb.
@@ -231,7 +231,11 @@ impl Commands {
         if !self.snapshot.farm.pools.iter().any(|v| v.pool == pool) {
             return Err(unknown_pool(&pool));
         }
-        let job = self.bus.last::<Job>(streams::JOB, Subject::Job(pool.clone())).await.map_err(bus_error)?;
+        let job = match self.bus.last::<Job>(streams::JOB, Subject::Job(pool.clone())).await {
+            // It was withdrawn.
+            Err(ReadError::Undecodable(error)) if error.payload.is_empty() => None,
+            job => job.map_err(bus_error)?,
+        };
         let none = || CommandError::new(ErrorCode::NoJob, format!("pool {pool} has no job yet"));
         job.map(|entry| JobView { job: entry.message }).ok_or_else(none)
     }

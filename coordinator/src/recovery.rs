@@ -49,6 +49,10 @@ pub(crate) async fn read(bus: &Bus, pool: &PoolId) -> Result<Found, RecoveryErro
     let mut jobs = Vec::new();
     for delivered in bus.read_all(streams::JOB, Subject::Job(pool.clone())).await? {
         positions.job = delivered.sequence;
+        if delivered.payload.is_empty() {
+            // The job before was withdrawn.
+            continue;
+        }
         match Job::decode(&delivered.payload) {
             Ok(job) => jobs.push(job),
             Err(error) => {

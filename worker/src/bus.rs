@@ -75,6 +75,11 @@ fn undecodable(error: Undecodable) -> Input {
     Input::Undecodable { subject: error.subject, reason: error.reason }
 }
 
+/// A message without content in a job's place withdraws the job before it.
+fn no_job(error: Undecodable) -> Input {
+    if error.payload.is_empty() { Input::JobWithdrawn } else { undecodable(error) }
+}
+
 /// Subscribes to everything that a worker is told, before anything is read. The tasks end with the connection.
 pub async fn subscribe(
     bus: &Bus,
@@ -88,7 +93,7 @@ pub async fn subscribe(
     let sender = inputs.clone();
     tasks.spawn(async move {
         while let Some(job) = jobs.next().await {
-            let input = job.map_or_else(undecodable, |incoming| Input::Job(Box::new(incoming.message)));
+            let input = job.map_or_else(no_job, |incoming| Input::Job(Box::new(incoming.message)));
             if sender.send(input).await.is_err() {
                 return;
             }
@@ -223,7 +228,7 @@ async fn snapshot(bus: &Bus, address: &Address, inputs: &mpsc::Sender<Input>) ->
             async {
                 match bus.last_direct::<Job>(streams::JOB, Subject::Job(pool.clone())).await {
                     Ok(entry) => Ok(Ok(entry.map(|entry| entry.message))),
-                    Err(ReadError::Undecodable(error)) => Ok(Err(undecodable(error))),
+                    Err(ReadError::Undecodable(error)) => Ok(Err(no_job(error))),
                     Err(error) => Err(error.to_string()),
                 }
             },

@@ -175,6 +175,7 @@ struct Shell {
     /// The veto as it was found at the start.
     veto: Option<String>,
     metrics: Arc<Metrics>,
+    log: report::Log,
     status: watch::Sender<Option<Status>>,
     began: Instant,
     /// Orders that were told to stop, and when.
@@ -243,6 +244,7 @@ impl Shell {
             signal,
             veto,
             metrics,
+            log: report::Log::default(),
             status,
             began: Instant::now(),
             stopping: BTreeMap::new(),
@@ -392,7 +394,7 @@ impl Shell {
             }
             Effect::Notice(notice) => {
                 self.metrics.count(&notice);
-                report::log(&notice);
+                self.log.write(&notice, Instant::now());
             }
             // Ends the loop before it gets here.
             Effect::Exit => {}

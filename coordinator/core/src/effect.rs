@@ -54,6 +54,8 @@ pub enum Effect {
 pub enum PoolEffect {
     /// Keep the template, then store and send the job; answer with [`crate::PoolInput::JobPublished`].
     PublishJob(Arc<Job>, Blob),
+    /// Tell the workers that the job before is in force no more, though there is no other yet.
+    WithdrawJob,
     /// Store a member's record, in the order of the effects; then answer the waiting join.
     StoreMember(Box<Member>, Option<u64>),
     /// Answer a join with no.

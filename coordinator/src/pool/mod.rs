@@ -117,8 +117,9 @@ impl OwnedPool {
     pub(crate) fn perform(&self, effect: PoolEffect) -> Result<(), Overloaded> {
         match effect {
             PoolEffect::PublishJob(job, assembly) => {
-                self.jobs.try_send((job, assembly)).map_err(|_| Overloaded)
+                self.jobs.try_send(writer::JobWrite::Publish(job, assembly)).map_err(|_| Overloaded)
             }
+            PoolEffect::WithdrawJob => self.jobs.try_send(writer::JobWrite::Withdraw).map_err(|_| Overloaded),
             PoolEffect::StoreMember(member, token) => {
                 self.members.try_send((member, token)).map_err(|_| Overloaded)
             }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::recovery::Positions;
 use bus_schemas::{Blob, JobId, Message, block::TemplateRecord, job::Job, member::Member, subject::Subject};
+use bytes::Bytes;
 use coordinator_core::PoolInput;
 use nats_adapter::streams;
 use std::{
@@ -22,8 +23,14 @@ const MAX_TEMPLATES: usize = 8;
 
 /// A member's record to store, and the join that waits for it.
 pub(crate) type MemberWrite = (Box<Member>, Option<u64>);
-/// A job to store and send, and what makes blocks of it.
-pub(crate) type JobWrite = (Arc<Job>, Blob);
+/// What is written in a job's place.
+#[derive(Debug)]
+pub(crate) enum JobWrite {
+    /// A job to store and send, and what makes blocks of it.
+    Publish(Arc<Job>, Blob),
+    /// The job before is in force no more: a message without content.
+    Withdraw,
+}
 
 /// What waits to be stored.
 pub(crate) struct Queues {
@@ -63,7 +70,10 @@ pub(crate) async fn run(
     loop {
         let result = tokio::select! {
             biased;
-            Some((job, assembly)) = queues.jobs.recv() => writer.job(&job, assembly).await,
+            Some(write) = queues.jobs.recv() => match write {
+                JobWrite::Publish(job, assembly) => writer.job(&job, assembly).await,
+                JobWrite::Withdraw => writer.withdraw().await,
+            },
             Some((member, token)) = queues.members.recv() => writer.member(*member, token, &joins).await,
             else => return,
         };
@@ -92,6 +102,14 @@ impl Writer {
         if let Some(token) = token {
             joins.accept(token, member);
         }
+        Ok(())
+    }
+
+    async fn withdraw(&mut self) -> Result<(), Failed> {
+        let Context { bus, pool, epoch, .. } = &self.context;
+        let subject = Subject::Job(pool.clone()).to_string();
+        let id = format!("withdrawn-{epoch}-{}", self.job);
+        self.job = persist::append(bus, streams::JOB, &subject, &id, Bytes::new(), self.job).await?;
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub enum Input {
     Role(Box<Member>),
     /// A job was pushed.
     Job(Box<Job>),
+    /// The pool's job is in force no more and there is no other yet: its source is another one.
+    JobWithdrawn,
     /// A message on one of our subjects could not be read.
     Undecodable {
         /// Its subject.

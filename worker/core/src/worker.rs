@@ -258,6 +258,10 @@ impl WorkerCore {
             }
             Input::Role(member) => self.on_role(*member, at),
             Input::Job(job) => self.on_job(*job, now),
+            Input::JobWithdrawn => {
+                self.components.give_up();
+                self.job = None;
+            }
             Input::Undecodable { subject, reason } => {
                 self.note(Some(Notice::Undecodable { subject, reason }));
             }

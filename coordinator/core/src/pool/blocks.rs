@@ -183,7 +183,10 @@ impl Blocks {
                         ),
                     },
                     _ => {
-                        return Answered { event: self.wait(hash, said, unknown, now), ..Answered::default() };
+                        return Answered {
+                            event: self.wait(hash, said, unknown, now),
+                            ..Answered::default()
+                        };
                     }
                 }
             }

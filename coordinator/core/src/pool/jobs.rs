@@ -143,13 +143,13 @@ impl Jobs {
         self.latest = Some(template);
     }
 
-    /// The source is another one from this time on: no job of the one before is in force.
-    pub(crate) fn withdraw(&mut self, at: TimestampMs) {
+    /// The source is another one from this time on: no job of the one before is in force. `true` if there was one.
+    pub(crate) fn withdraw(&mut self, at: TimestampMs) -> bool {
         self.latest = None;
-        self.current = None;
         for known in &mut self.known {
             known.withdrawn_at.get_or_insert(at);
         }
+        self.current.take().is_some()
     }
 
     pub(crate) fn renew(&mut self) {

@@ -163,7 +163,9 @@ impl Pool {
         let other_source = of(&config) != of(&self.config);
         let other_pace = config.job_refresh_ms != self.config.job_refresh_ms;
         if other_source {
-            self.jobs.withdraw(now.wall);
+            if self.jobs.withdraw(now.wall) {
+                self.ask(PoolEffect::WithdrawJob);
+            }
             self.nodes.forget();
         }
         if config.mode != self.config.mode || config.slot_bits != self.config.slot_bits {

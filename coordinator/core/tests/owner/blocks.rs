@@ -221,6 +221,7 @@ fn no_job_of_the_source_before_is_in_force_once_the_pool_has_another() {
     farm.configure("pool.main", &other);
     assert_eq!(farm.sources, 1);
     assert!(farm.core.job(&pool()).is_none());
+    assert_eq!(farm.withdrawn, 1, "workers are told");
     farm.pass(STALE_GRACE_MS + 1);
     farm.store(1, Some(farm.share(1, &job, 1)));
     farm.credited();

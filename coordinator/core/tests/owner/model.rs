@@ -83,6 +83,8 @@ pub struct Farm {
     pub too_large: bool,
     /// How often the shell was told of another source or pace.
     pub sources: u32,
+    /// How often a job was withdrawn.
+    pub withdrawn: u32,
     /// The stream position up to which the living coordinator was given shares.
     fed: u64,
     pub epoch: Option<u64>,
@@ -134,6 +136,7 @@ impl Farm {
             nodes_say: BlockAnswer::Accepted,
             too_large: false,
             sources: 0,
+            withdrawn: 0,
             fed: 0,
             epoch: None,
             inputs: VecDeque::new(),
@@ -282,6 +285,7 @@ impl Farm {
                 self.note_holders();
                 self.answer(epoch, PoolInput::JobPublished(job.id.clone()));
             }
+            PoolEffect::WithdrawJob => self.withdrawn += 1,
             PoolEffect::StoreMember(member, token) => {
                 let last = self.kept.members.iter().rev().find(|m| m.worker == member.worker);
                 assert!(last.is_none_or(|m| m == &*member || m.generation < member.generation));
