@@ -1,8 +1,8 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
+use crate::metrics::Metrics;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use metrics_exporter_prometheus::PrometheusHandle;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 /// Time between two clean-ups of the metrics' buffers.
@@ -10,20 +10,20 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Pages {
-    metrics: PrometheusHandle,
+    metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
 }
 
 /// Serves until the tasks are dropped. Returns the address that was bound.
 pub(crate) async fn serve(
     address: SocketAddr,
-    metrics: PrometheusHandle,
+    metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
     tasks: &mut JoinSet<&'static str>,
 ) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let upkeep = metrics.clone();
+    let upkeep = metrics.handle();
     tasks.spawn(async move {
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         loop {

@@ -18,6 +18,7 @@ mod http;
 mod judge;
 mod lease;
 mod metrics;
+mod node_metrics;
 mod pool;
 mod recovery;
 mod run;

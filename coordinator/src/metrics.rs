@@ -1,5 +1,6 @@
 //! Every metric of the coordinator: names with their units, closed label sets, one place.
 
+use crate::node_metrics::NodeMetrics;
 use bus_schemas::{PoolId, command::PoolStatus, event::EventData, share::ShareRefusal};
 use coordinator_core::PoolCapacity;
 use metrics::{
@@ -26,13 +27,14 @@ const EPOCH: &str = "dcmf_coordinator_pool_epoch";
 const HASH_RATE: &str = "dcmf_coordinator_pool_hashes_per_second";
 const CAPACITY: &str = "dcmf_coordinator_pool_capacity_percent";
 const WANTED: &str = "dcmf_coordinator_pool_wanted_capacity_percent";
+const BLOCKS_OPEN: &str = "dcmf_coordinator_blocks_open";
 const THROTTLES: &str = "dcmf_coordinator_throttles_live";
 /// What is set and not counted.
-const GAUGES: [&str; 7] = [MEMBERS, OWNED, EPOCH, HASH_RATE, CAPACITY, WANTED, THROTTLES];
+const GAUGES: [&str; 8] = [MEMBERS, OWNED, EPOCH, HASH_RATE, CAPACITY, WANTED, BLOCKS_OPEN, THROTTLES];
 const OVERLOADS: &str = "dcmf_coordinator_overloads_total";
 
 /// Name, unit and meaning of each metric.
-pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 18] = [
+pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 19] = [
     (SHARES, None, "Shares accounted in the ledger, by pool and outcome"),
     (SHARE_WORK, None, "Work credited, in expected hashes, by pool"),
     (JUDGEMENT, Some(Unit::Seconds), "Time to judge one batch of shares"),
@@ -53,6 +55,7 @@ pub(crate) const CATALOGUE: [(&str, Option<Unit>, &str); 18] = [
         Some(Unit::Percent),
         "What they are wanted to have before backups step in; 0 where it is not judged",
     ),
+    (BLOCKS_OPEN, None, "Blocks that no node has decided yet, by pool"),
     (THROTTLES, None, "Throttle orders that live"),
     (OVERLOADS, None, "Times that a pool was given up because a queue was full"),
 ];
@@ -67,6 +70,7 @@ pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     judgement: Histogram,
     judged: Counter,
+    nodes: NodeMetrics,
 }
 
 impl Metrics {
@@ -84,11 +88,18 @@ impl Metrics {
         }
         let judgement = recorder.register_histogram(&Key::from_static_name(JUDGEMENT), &METADATA);
         let judged = recorder.register_counter(&Key::from_static_name(JUDGED), &METADATA);
-        Ok(Self { recorder, judgement, judged })
+        Ok(Self { recorder, judgement, judged, nodes: NodeMetrics::default() })
     }
 
     pub(crate) fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
+    }
+
+    /// What a scrape gets.
+    pub(crate) fn render(&self) -> String {
+        let mut text = self.handle().render();
+        self.nodes.render(&mut text);
+        text
     }
 
     fn counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
@@ -125,6 +136,8 @@ impl Metrics {
             EventData::BlockFound { .. } => self.counter(BLOCKS, block("found")).increment(1),
             EventData::BlockAccepted { .. } => self.counter(BLOCKS, block("accepted")).increment(1),
             EventData::BlockRefused { .. } => self.counter(BLOCKS, block("refused")).increment(1),
+            EventData::BlockWaiting { .. } => self.counter(BLOCKS, block("waiting")).increment(1),
+            EventData::BlockUnkept { .. } => self.counter(BLOCKS, block("unkept")).increment(1),
             EventData::JobPublished { .. } => self.counter(JOBS, vec![pool]).increment(1),
             EventData::ConfigRefused { .. } => self.counter(CONFIG_REFUSED, Vec::new()).increment(1),
             EventData::MessageUndecodable { count, .. } => {
@@ -134,7 +147,10 @@ impl Metrics {
                 self.gauge(OWNED, vec![pool.clone()]).set(1.0);
                 self.gauge(EPOCH, vec![pool]).set(*epoch as f64);
             }
-            EventData::PoolDisowned { .. } => self.gauge(OWNED, vec![pool]).set(0.0),
+            EventData::PoolDisowned { .. } => {
+                self.nodes.end(pool.value());
+                self.gauge(OWNED, vec![pool]).set(0.0);
+            }
             _ => {}
         }
     }
@@ -144,7 +160,9 @@ impl Metrics {
         for (state, count) in [("active", status.active), ("backup", status.backup), ("lost", status.lost)] {
             self.gauge(MEMBERS, vec![label.clone(), Label::from_static_parts("state", state)]).set(count);
         }
+        self.gauge(BLOCKS_OPEN, vec![label.clone()]).set(status.blocks_open as f64);
         self.gauge(HASH_RATE, vec![label]).set(status.hash_rate.0 as f64);
+        self.nodes.set(pool, &status.nodes);
     }
 
     pub(crate) fn capacity(&self, pool: &PoolId, capacity: Option<PoolCapacity>) {

@@ -120,7 +120,7 @@ pub async fn run(config: HostConfig, shutdown: impl Future<Output = ()>) -> Resu
     let ready = spawn_ready(&bus, configured.subscribe(), &mut tasks);
     if let Some(address) = config.http {
         let start = |source| RunError::Start { what: "http", source };
-        let addr = http::serve(address, metrics.handle(), ready, &mut tasks).await.map_err(start)?;
+        let addr = http::serve(address, metrics.clone(), ready, &mut tasks).await.map_err(start)?;
         tracing::info!(%addr, "http listens");
     }
     let components = Arc::<Components>::default();

@@ -15,7 +15,7 @@ pub(crate) use follow::{Answer, Asks, Follow, Question};
 pub use login::Credentials;
 pub use long_poll::Abandoned;
 pub use rpc::Limits;
-pub(crate) use rpc::{Dialect, Rpc};
+pub(crate) use rpc::{Dialect, Rpc, words};
 pub use watch::{LOOK_INTERVAL, TEMPLATE_LOOK_INTERVAL};
 
 use crate::{

@@ -10,6 +10,7 @@ use crate::{
         Abandoned, Answer, Asked, Asks, BURIED_BLOCKS, Dialect, Follow, Judged, Limits, NodeAddress, Nodes,
         Place, Question, Rpc, Submittable, judge,
         verdict::{Meaning, Said, meaning},
+        words,
     },
     payout,
     source::{BoxFuture, JobSource, NodeHealth, Proposal, SourceError, Submission, Template},
@@ -141,17 +142,17 @@ fn proposal(answer: Option<String>, stale_before: u32) -> Proposal {
     if stale && stale_before < MAX_STALE {
         return Proposal::Stale;
     }
-    Proposal::Refused { reason }
+    Proposal::Refused { reason: words(&reason) }
 }
 
 /// Gives a block to one node. btcd is as silent over a side chain's block, and over an orphan, as over the tip's, and knows
 /// all of them when it hears of them again: so the chain is asked what is in the block's place.
 async fn submit(node: &Rpc, block: &Submittable) -> Result<Judged, SourceError> {
     let answer = node.call::<Value>("submitblock", json!([block.hex]), node.limits().submit).await;
-    let (meaning, words) = match answer {
+    let (meaning, said) = match answer {
         Ok(Value::Null) => (meaning(Dialect::Bitcoin, Said::Nothing), None),
-        Ok(Value::String(said)) => (meaning(Dialect::Bitcoin, Said::Text(&said)), Some(said)),
-        Ok(other) => (None, Some(other.to_string())),
+        Ok(Value::String(said)) => (meaning(Dialect::Bitcoin, Said::Text(&said)), Some(words(&said))),
+        Ok(other) => (None, Some(words(&other.to_string()))),
         Err(SourceError::Rpc { code, message, .. }) => {
             (meaning(Dialect::Bitcoin, Said::Code(code)), Some(format!("{message} (code {code})")))
         }
@@ -159,10 +160,10 @@ async fn submit(node: &Rpc, block: &Submittable) -> Result<Judged, SourceError> 
     };
     // Nothing that the chain shows makes such a block good.
     if meaning == Some(Meaning::No) {
-        return judge(node, meaning, words, &Place::Untold);
+        return judge(node, meaning, said, &Place::Untold);
     }
     let place = place(node, block).await?;
-    judge(node, meaning, words, &place)
+    judge(node, meaning, said, &place)
 }
 
 /// What the node's active chain has in the block's place.

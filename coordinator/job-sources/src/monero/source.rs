@@ -7,6 +7,7 @@ use crate::{
         Answer, Asks, BURIED_BLOCKS, Dialect, Follow, Judged, Limits, NodeAddress, Nodes, Place, Question,
         Rpc, Submittable, judge,
         verdict::{Meaning, Said, meaning},
+        words,
     },
     source::{BoxFuture, JobSource, NodeHealth, Proposal, SourceError, Submission, Template},
 };
@@ -141,10 +142,10 @@ async fn submit(node: &Rpc, block: &Submittable) -> Result<Judged, SourceError> 
         return held(&place);
     }
     let answer = node.call::<Value>("submit_block", json!([block.hex]), node.limits().submit).await;
-    let (meaning, words) = match answer {
+    let (meaning, said) = match answer {
         Ok(answer) => match answer.get("status").and_then(Value::as_str) {
             None | Some(STATUS_OK) => (meaning(Dialect::Monero, Said::Nothing), None),
-            Some(said) => (meaning(Dialect::Monero, Said::Text(said)), Some(said.to_owned())),
+            Some(said) => (meaning(Dialect::Monero, Said::Text(said)), Some(words(said))),
         },
         Err(SourceError::Rpc { code, message, .. }) => {
             (meaning(Dialect::Monero, Said::Code(code)), Some(message))
@@ -152,16 +153,16 @@ async fn submit(node: &Rpc, block: &Submittable) -> Result<Judged, SourceError> 
         Err(error) => return Err(error),
     };
     // Another submission of the same block may have been faster.
-    if words.is_some()
+    if said.is_some()
         && let Some(place) = known(node, block).await?
     {
         return held(&place);
     }
     if meaning == Some(Meaning::No) {
-        return judge(node, meaning, words, &Place::Untold);
+        return judge(node, meaning, said, &Place::Untold);
     }
     let place = place(node, block).await?;
-    judge(node, meaning, words, &place)
+    judge(node, meaning, said, &place)
 }
 
 impl JobSource for MoneroSource {

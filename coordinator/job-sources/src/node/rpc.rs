@@ -73,6 +73,13 @@ struct RpcFault {
 
 /// Longest part of an answer that an error quotes, in characters.
 const QUOTED: usize = 120;
+/// Longest part of a node's own words that is kept, in characters.
+const MAX_WORDS: usize = 300;
+
+/// A node's own words, as long as people and messages bear.
+pub(crate) fn words(said: &str) -> String {
+    said.chars().take(MAX_WORDS).collect()
+}
 
 /// A URL without name, password, query and fragment.
 fn shown(url: &str) -> String {
@@ -192,7 +199,7 @@ impl Rpc {
         })?;
         match envelope.error {
             Some(RpcFault { code, message }) => {
-                Err(SourceError::Rpc { node: self.url.clone(), method, code, message })
+                Err(SourceError::Rpc { node: self.url.clone(), method, code, message: words(&message) })
             }
             None if status.is_success() => Ok(envelope.result),
             None => Err(self.bad(method, format!("HTTP {status} without an error"))),
@@ -211,7 +218,7 @@ impl Rpc {
     }
 
     fn bad(&self, method: &'static str, what: String) -> SourceError {
-        SourceError::BadAnswer { node: self.url.clone(), method, what }
+        SourceError::BadAnswer { node: self.url.clone(), method, what: words(&what) }
     }
 
     fn unreachable(&self, error: reqwest::Error) -> SourceError {
