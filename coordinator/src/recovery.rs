@@ -245,7 +245,7 @@ async fn read_blocks(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bus_schemas::examples;
+    use bus_schemas::{WorkerId, examples};
 
     const CREATED_MS: u64 = 5_000_000;
 
@@ -273,7 +273,8 @@ mod tests {
         Delivered {
             sequence,
             stored_at: TimestampMs(stored_at),
-            subject: "dcmf.v1.share.main.w1".into(),
+            subject: String::from(Subject::Share(PoolId::new("main").unwrap(), WorkerId::new("w1").unwrap()))
+                .into(),
             payload: bytes::Bytes::new(),
             headers: None,
         }

@@ -27,12 +27,15 @@ pub(crate) enum Nowhere {
     Left,
 }
 
+/// Sources that were opened for the blocks of an earlier configuration, the latest last.
+type Former = VecDeque<(SourceConfig, Arc<dyn JobSource>)>;
+
 /// The sources to which blocks of this pool belong.
 #[derive(Clone)]
 pub(crate) struct Destinations {
     context: Context,
     current: watch::Receiver<Current>,
-    former: Arc<Mutex<VecDeque<(SourceConfig, Arc<dyn JobSource>)>>>,
+    former: Arc<Mutex<Former>>,
 }
 
 impl Destinations {

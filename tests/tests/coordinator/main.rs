@@ -86,11 +86,17 @@ impl Farm {
     }
 
     /// Types a command of the `nats` program; what it wrote.
+    /// `@.` at the beginning of an argument stands for the prefix of every subject.
     pub fn nats(&self, arguments: &[&str]) -> String {
         let program = Part::NatsCli.locate().unwrap();
+        let whole = |word: &&str| match word.strip_prefix("@.") {
+            Some(rest) => format!("{}.{rest}", bus_schemas::subject::PREFIX),
+            None => (*word).to_owned(),
+        };
+        let arguments: Vec<String> = arguments.iter().map(whole).collect();
         let output = std::process::Command::new(program)
             .args(["--server", self.server.url()])
-            .args(arguments)
+            .args(&arguments)
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();

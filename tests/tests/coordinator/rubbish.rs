@@ -17,17 +17,17 @@ use system_tests::{
     wait,
 };
 
-/// What is put by hand, each into its stream or bucket.
+/// What is put by hand, each into its stream or bucket; `@` stands for the prefix of every subject.
 const RUBBISH: [(&str, &[&str]); 12] = [
-    ("ledger", &["pub", "dcmf.v1.ledger.main", "{\"a\":1}"]),
-    ("ledger, empty", &["pub", "dcmf.v1.ledger.main", ""]),
-    ("job", &["pub", "dcmf.v1.job.main", "oops"]),
-    ("template", &["pub", "dcmf.v1.template.main.00ff", "oops"]),
-    ("block", &["pub", "dcmf.v1.block.main.00ff", "oops"]),
-    ("chain", &["pub", "dcmf.v1.chain.main", "oops"]),
-    ("share", &["pub", "dcmf.v1.share.main.w1", "oops"]),
-    ("found", &["pub", "dcmf.v1.found.main.w1", "oops"]),
-    ("throttle", &["pub", "dcmf.v1.throttle.farm", "oops"]),
+    ("ledger", &["pub", "@.ledger.main", "{\"a\":1}"]),
+    ("ledger, empty", &["pub", "@.ledger.main", ""]),
+    ("job", &["pub", "@.job.main", "oops"]),
+    ("template", &["pub", "@.template.main.00ff", "oops"]),
+    ("block", &["pub", "@.block.main.00ff", "oops"]),
+    ("chain", &["pub", "@.chain.main", "oops"]),
+    ("share", &["pub", "@.share.main.w1", "oops"]),
+    ("found", &["pub", "@.found.main.w1", "oops"]),
+    ("throttle", &["pub", "@.throttle.farm", "oops"]),
     ("member", &["kv", "put", "dcmf_members", "main.w1", "oops"]),
     ("status", &["kv", "put", "dcmf_status", "main", "oops"]),
     ("lease", &["kv", "put", "dcmf_leases", "main", "oops"]),
@@ -111,7 +111,7 @@ async fn a_record_that_only_an_owner_can_have_written_stops_the_pool_until_it_is
     let end =
         farm.bus.last_bytes(streams::LEDGER, Subject::Ledger(farm.pool.clone())).await.unwrap().unwrap();
     let header = format!("Nats-Expected-Last-Subject-Sequence:{}", end.sequence);
-    farm.nats(&["pub", "dcmf.v1.ledger.main", "{\"tomorrow\":1}", "-H", &header]);
+    farm.nats(&["pub", "@.ledger.main", "{\"tomorrow\":1}", "-H", &header]);
     // The owner writes on, is overtaken and finds what it cannot read.
     worker.send(&worker.share(&job(&farm.bus, &farm.pool).await.unwrap(), 1).unwrap()).await.unwrap();
     let stuck = farm.event("the pool to be stuck", |e| matches!(e, EventData::PoolStuck { .. })).await;
