@@ -87,9 +87,10 @@ pub(crate) async fn guarded<T>(
     let whole = async {
         match fault {
             None => Some(task.await),
-            Some(fault) => match select(pin!(task), fault).await {
-                Either::Left((done, _)) => Some(done),
-                Either::Right(_) => None,
+            // A task that never waits is broken as well.
+            Some(fault) => match select(fault, pin!(task)).await {
+                Either::Left(_) => None,
+                Either::Right((done, _)) => Some(done),
             },
         }
     };

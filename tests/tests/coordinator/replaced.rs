@@ -6,23 +6,14 @@ use bus_schemas::event::EventData;
 use nats_adapter::streams;
 use std::path::PathBuf;
 use system_tests::{
-    coordinator::{COORDINATOR_DEADLINE, InProcess, every_hash_is_a_share, job},
+    coordinator::{COORDINATOR_DEADLINE, InProcess, credited, every_hash_is_a_share, job},
     hand_worker::HandWorker,
     wait,
 };
 
-async fn credited(farm: &Farm) -> u64 {
-    system_tests::coordinator::credited(&farm.bus, &farm.pool).await.unwrap_or(0)
-}
-
 /// Sends a share again and again, as a worker does that gets no acknowledgement, until `wanted` are credited.
 async fn earns(farm: &Farm, worker: &HandWorker, nonce: u32, wanted: u64) {
-    let reached = wait::until(COORDINATOR_DEADLINE, format!("{wanted} credited shares"), async || {
-        let job = job(&farm.bus, &farm.pool).await.ok()?;
-        worker.send(&worker.share(&job, nonce).ok()?).await.ok()?;
-        Some(credited(farm).await).filter(|now| *now >= wanted)
-    });
-    assert_eq!(reached.await.unwrap(), wanted);
+    farm.earns(worker, nonce, wanted).await;
 }
 
 #[tokio::test]
@@ -152,7 +143,7 @@ async fn an_old_backup_of_any_stream_does_not_stop_the_pool() {
         farm.nats(&["stream", "restore", &folder(stream)]);
         if stream == streams::LEDGER {
             // What the ledger lost is accounted again from the stream of shares: no more and no less.
-            wanted = credited(&farm).await.max(wanted);
+            wanted = credited(&farm.bus, &farm.pool).await.unwrap_or(0).max(wanted);
         }
         wanted += 1;
         earns(&farm, &worker, nonce, wanted).await;

@@ -33,15 +33,10 @@ const RUBBISH: [(&str, &[&str]); 12] = [
     ("lease", &["kv", "put", "dcmf_leases", "main", "oops"]),
 ];
 
-/// Sends a share of the current job and waits until it is credited, under whatever owner.
-async fn earns(farm: &Farm, worker: &system_tests::hand_worker::HandWorker, nonce: u32, credited: u64) {
-    let reached = wait::until(COORDINATOR_DEADLINE, "the share to be credited", async || {
-        let job = job(&farm.bus, &farm.pool).await.ok()?;
-        worker.send(&worker.share(&job, nonce).ok()?).await.ok()?;
-        let now = system_tests::coordinator::credited(&farm.bus, &farm.pool).await.unwrap_or(0);
-        (now >= credited).then_some(now)
-    });
-    assert_eq!(reached.await.unwrap(), credited);
+/// Sends a share of the current job and waits until at least `wanted` are credited, one more than before, under whatever
+/// owner.
+async fn earns(farm: &Farm, worker: &system_tests::hand_worker::HandWorker, nonce: u32, wanted: u64) {
+    farm.earns(worker, nonce, wanted).await;
 }
 
 #[tokio::test]
