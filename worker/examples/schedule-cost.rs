@@ -34,7 +34,7 @@ fn main() {
                 start: format!("{start}T00:00"),
                 end: format!(
                     "{:04}-01-01T01:00",
-                    &start[..4].parse::<u32>().unwrap_or(0) + u32::from(days > 1)
+                    start[..4].parse::<u32>().unwrap_or(0) + u32::from(days > 1)
                 ),
                 repeat: Some(repeat.to_owned()),
                 cap_percent: Some(50),
