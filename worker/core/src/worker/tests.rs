@@ -94,9 +94,10 @@ fn a_worker_whose_place_another_session_takes_stops_and_asks_again_only_later() 
 
 #[test]
 fn a_withdrawn_job_is_searched_no_more_and_only_a_later_one_takes_its_place() {
-    let (mut stage, _) = Stage::mining(one_thread());
+    let (mut stage, started) = Stage::mining(one_thread());
     let withdrawn = stage.give(Input::JobWithdrawn);
     assert_eq!(withdrawn.stopped().len(), 1);
+    assert_eq!(stage.end(&started[0], 300).started().len(), 0);
     assert_eq!(stage.give(Input::Job(Box::new(job(1, 1, 1)))).started().len(), 0);
     assert_eq!(stage.give(Input::Job(Box::new(job(1, 2, 1)))).started().len(), 1);
 }
