@@ -289,6 +289,9 @@ pub(crate) fn judge(
         (_, Place::Lost) => Ok(Judged { outcome: SubmitOutcome::NotTip, buried: true }),
         (Some(Meaning::Held), Place::Open) => Ok(Judged::now(SubmitOutcome::NotTip)),
         (Some(Meaning::Held), Place::Untold) => Ok(Judged::now(taken())),
+        (Some(Meaning::Behind), Place::Open | Place::Untold) => {
+            Err(SourceError::Behind { node: node(), said })
+        }
         (Some(Meaning::NotNow), Place::Open | Place::Untold) => {
             Err(SourceError::NotNow { node: node(), said })
         }

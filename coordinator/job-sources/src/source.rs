@@ -145,11 +145,13 @@ pub enum Decision {
 
 impl Submission {
     /// The best answer: any success wins. Without one, a node that did not answer, or could not judge, may know better
-    /// than those that did: its error wins over "not the tip", and that over a refusal. `None` only without nodes.
+    /// than those that did: its error wins over "not the tip", and that over a refusal. A node that is behind knows
+    /// nothing better. `None` only without nodes.
     pub fn outcome(&self) -> Option<Result<&SubmitOutcome, &SourceError>> {
         let rank = |report: &&NodeReport| match report.outcome {
             Ok(SubmitOutcome::Accepted) => 0,
             Ok(SubmitOutcome::AlreadyKnown) => 1,
+            Err(SourceError::Behind { .. }) => 5,
             Err(_) => 2,
             Ok(SubmitOutcome::NotTip) => 3,
             Ok(SubmitOutcome::Refused { .. }) => 4,
@@ -157,8 +159,8 @@ impl Submission {
         self.reports.iter().min_by_key(rank).map(|report| report.outcome.as_ref())
     }
 
-    /// What is decided by these answers. A refusal and a place that is lost are final only when every node has judged;
-    /// `None` only without nodes.
+    /// What is decided by these answers. A refusal and a place that is lost are final only when every node has judged that is
+    /// not behind; `None` only without nodes.
     pub fn decision(&self) -> Option<Decision> {
         let best = self.outcome()?;
         if let Ok(success) = best
@@ -175,7 +177,8 @@ impl Submission {
         let standing =
             standing.min_by_key(|outcome| matches!(outcome, SubmitOutcome::Refused { .. })).cloned();
         let open: Vec<_> = self.reports.iter().filter(|report| !decided(report)).collect();
-        if let (true, Some(standing)) = (open.is_empty(), &standing) {
+        let behind = |report: &&NodeReport| matches!(report.outcome, Err(SourceError::Behind { .. }));
+        if let (true, Some(standing)) = (open.iter().all(behind), &standing) {
             return Some(Decision::Final(standing.clone()));
         }
         let said = open.iter().map(|report| match &report.outcome {
@@ -245,6 +248,14 @@ pub enum SourceError {
         method: &'static str,
         /// HTTP status.
         status: u16,
+    },
+    /// The node lacks the block that a submitted one builds on.
+    #[error("{node}: is behind and has not judged the block: {said}")]
+    Behind {
+        /// The node's URL.
+        node: String,
+        /// In the node's words.
+        said: String,
     },
     /// The node did not judge a block, or could not yet.
     #[error("{node}: has not judged the block: {said}")]
@@ -323,6 +334,7 @@ impl SourceError {
             Self::Unauthorized { .. } => "unauthorized",
             Self::BadAnswer { .. } => "bad_answer",
             Self::Busy { .. } => "busy",
+            Self::Behind { .. } => "behind",
             Self::NotNow { .. } => "not_now",
             Self::UnknownAnswer { .. } => "unknown_answer",
             Self::Rpc { .. } => "rpc",

@@ -12,6 +12,8 @@ use super::Dialect;
 pub(crate) enum Meaning {
     /// The node holds the block: its chain says what became of it.
     Held,
+    /// The node lacks the block that this one builds on: it is behind, and no better judge than one that is not.
+    Behind,
     /// The node could not judge it, or not yet: it is submitted again.
     NotNow,
     /// The node knows the block that it builds on and will never take this one.
@@ -72,7 +74,7 @@ const fn nothing(dialect: Dialect) -> Row {
 }
 
 use Dialect::{Bitcoin, Monero};
-use Meaning::{Held, No, NotNow};
+use Meaning::{Behind, Held, No, NotNow};
 use Pattern::{Begins, Between, Text};
 
 /// The first row that fits holds.
@@ -85,7 +87,7 @@ pub(crate) const TABLE: &[Row] = &[
     text(Text("inconclusive"), Held, "inconclusive"),
     text(Text("duplicate-inconclusive"), Held, "duplicate-inconclusive"),
     text(Text("duplicate-invalid"), No, "duplicate-invalid"),
-    text(Text("prev-blk-not-found"), NotNow, "prev-blk-not-found"),
+    text(Text("prev-blk-not-found"), Behind, "prev-blk-not-found"),
     // Two hours ahead of the node's clock, which may be the wrong one; time heals it.
     text(Text("time-too-new"), NotNow, "time-too-new"),
     // The node's own chain of headers is still too short.
@@ -108,18 +110,18 @@ pub(crate) const TABLE: &[Row] = &[
     // btcd says each in a sentence. It keeps an orphan and judges it when its previous block comes.
     text(
         Begins("rejected: already have block (orphan)"),
-        NotNow,
+        Behind,
         "rejected: already have block (orphan) 00000000000000000001",
     ),
     text(Begins("rejected: already have block"), Held, "rejected: already have block 00000000000000000001"),
     text(
         Between("rejected: previous block ", " is unknown"),
-        NotNow,
+        Behind,
         "rejected: previous block 00ab is unknown",
     ),
     text(
         Between("rejected: previous block ", " is not known"),
-        NotNow,
+        Behind,
         "rejected: previous block 00ab is not known",
     ),
     text(
@@ -292,10 +294,10 @@ mod tests {
             Said::Text("prev-blk-not-found"),
             Said::Text("rejected: already have block (orphan) 00ab"),
             Said::Text("rejected: previous block 00ab is unknown"),
-            Said::Text("time-too-new"),
-            Said::Code(-28),
-            Said::Code(-25),
         ] {
+            assert_eq!(meaning(Bitcoin, said), Some(Behind), "{said:?}");
+        }
+        for said in [Said::Text("time-too-new"), Said::Code(-28), Said::Code(-25)] {
             assert_eq!(meaning(Bitcoin, said), Some(NotNow), "{said:?}");
         }
         for said in [Said::Code(-9), Said::Text("BUSY"), Said::Code(-20)] {

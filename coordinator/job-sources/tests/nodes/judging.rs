@@ -116,6 +116,22 @@ async fn a_no_is_final_only_when_every_node_has_judged() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_behind_knows_nothing_better_than_one_that_judged() {
+    const BURIED: &[&str] = &[OTHER; 7];
+    let behind = node(|| Reply::Result(json!("prev-blk-not-found")), &[]).await;
+    let refusing = node(|| Reply::Result(json!("bad-cb-amount")), &[]).await;
+    let submission = submitted(&[&behind, &refusing]).await;
+    assert!(matches!(submission.outcome(), Some(Ok(SubmitOutcome::Refused { .. }))));
+    assert!(matches!(submission.decision(), Some(Decision::Final(SubmitOutcome::Refused { .. }))));
+    let further = node(|| Reply::Result(Value::Null), BURIED).await;
+    let submission = submitted(&[&behind, &further]).await;
+    assert_eq!(submission.decision(), Some(Decision::Final(SubmitOutcome::NotTip)));
+    // One that is only starting may.
+    let starting = node(|| Reply::Error(-28, "Loading block index..."), &[]).await;
+    assert!(is_open(&submitted(&[&starting, &refusing]).await));
+}
+
+#[tokio::test]
 async fn accepted_by_one_is_accepted_whatever_the_others_say() {
     let good = node(|| Reply::Result(Value::Null), &[OURS]).await;
     let bad = node(|| Reply::Result(json!("bad-txns")), &[]).await;
