@@ -1,60 +1,19 @@
-//! Writes the assembly of `src/avx512_sha.rs`, which says why it is made by a program.
+//! Writes the assembly of `src/avx512_sha.rs` and of `src/avx2_sha.rs`, which say why it is made by a program.
 //!
-//! Two streams of instructions are made apart and shuffled into each other: `vector_stream.rs` and `sha_stream.rs`.
+//! Each is two streams of instructions, of the vector units and of the SHA unit, that are made apart and shuffled into
+//! each other.
 
+mod avx2;
+mod avx512;
 mod instructions;
-mod layout;
-mod schedule;
-mod sha_stream;
-mod vector_stream;
-mod writer;
 
 use std::{env, error::Error, fs, path::Path};
-
-use instructions::Instructions;
-use layout::{FIRST, MIDDLE, SECOND, TABLES, TABLES_MIDDLE, from_middle};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=kernel");
     let out = env::var("OUT_DIR")?;
-    fs::write(Path::new(&out).join("avx512_sha.s"), function().text())?;
+    let out = Path::new(&out);
+    fs::write(out.join("avx512_sha.s"), avx512::function().text())?;
+    fs::write(out.join("avx2_sha.s"), avx2::function().text())?;
     Ok(())
-}
-
-/// The whole function: `rdi` is the workspace, `rsi` the iterations; in `rax` those left when it stopped.
-///
-/// - `rdi`, `rdx`: middle of the workspace and of its tables
-/// - `r9`: message that the SHA unit reads
-/// - `rcx`, `r11`: constants and place of the pairs of a block of the schedule; `rcx`: the pair that the SHA unit is at
-/// - `r8d`: lanes of the last test that may meet the target; `r10d`: of all tests of an iteration
-fn function() -> Instructions {
-    let mut whole = Instructions::default();
-    // From here on the upper parts of the lower registers are zero: only then are SHA instructions fast.
-    whole.push("vzeroupper");
-    whole.push("mov rax, rsi");
-    whole.push(format!("lea rdx, [rdi + {}]", TABLES + TABLES_MIDDLE));
-    whole.push(format!("add rdi, {MIDDLE}"));
-    whole.push("2:");
-    whole.append(vector_stream::schedule_first());
-    whole.push(format!("lea r9, [rdi + {}]", from_middle(FIRST)));
-    whole.push("call 4f");
-    whole.push("mov r10d, r8d");
-    whole.append(vector_stream::schedule_second());
-    whole.push(format!("lea r9, [rdi + {}]", from_middle(SECOND)));
-    whole.push("call 4f");
-    whole.push("or r10d, r8d");
-    whole.append(vector_stream::test_rows());
-    whole.push("or r10d, r8d");
-    whole.push("jnz 3f");
-    whole.push("dec rax");
-    whole.push("jnz 2b");
-    whole.push("3:");
-    whole.push("ret");
-    whole.push("4:");
-    whole.append(Instructions::shuffled(vector_stream::hash(), sha_stream::rounds()));
-    whole.push("ret");
-    whole.push("5:");
-    whole.append(vector_stream::schedule_block());
-    whole.push("ret");
-    whole
 }

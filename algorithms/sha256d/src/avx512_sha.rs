@@ -37,7 +37,7 @@ struct Message {
 #[repr(C, align(64))]
 struct Pairs([[[u32; 2]; 16]; PAIRS]);
 
-/// What the kernel works on, for one header: `kernel/layout.rs` says what each part is.
+/// What the kernel works on, for one header: `kernel/avx512/layout.rs` says what each part is.
 #[repr(C, align(64))]
 pub(crate) struct Workspace {
     words: [[[u32; 16]; 16]; 2],
@@ -155,7 +155,7 @@ pub(crate) fn find(
 }
 
 #[cfg(test)]
-#[path = "../kernel/layout.rs"]
+#[path = "../kernel/avx512/layout.rs"]
 #[allow(dead_code)]
 mod layout;
 

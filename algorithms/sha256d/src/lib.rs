@@ -22,6 +22,8 @@ mod arm_sha2;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_sha;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_sha;
@@ -43,13 +45,16 @@ use path::{CheckedPath, Prepared};
 pub use path::{Path, UnavailablePath};
 use search::HeaderSearch;
 
+/// What a search holds on the path that needs most.
+const SEARCH_BYTES: u64 = 20_480;
+
 static DESCRIPTOR: Descriptor = Descriptor {
     id: Cow::Borrowed("sha256d"),
     version: 1,
     input_len: HEADER_LEN..=HEADER_LEN,
     finding_len: 4..=4,
     positions: 1 << 32,
-    memory_bytes_per_thread: 16384,
+    memory_bytes_per_thread: SEARCH_BYTES,
 };
 
 /// The hash of `bytes`, plainly.

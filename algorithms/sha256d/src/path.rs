@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 #[cfg(target_arch = "aarch64")]
 use crate::arm_sha2;
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512, avx512_sha, sha_ni};
+use crate::{avx2, avx2_sha, avx512, avx512_sha, sha_ni};
 use crate::{
     header::{HEADER_LEN, Header},
     lanes::Stop,
@@ -26,6 +26,8 @@ pub enum Path {
     Avx512,
     /// AVX-512 and the SHA instructions of x86-64 at once, forty-eight nonces at a time.
     Avx512Sha,
+    /// AVX2 and the SHA instructions of x86-64 at once, fifty-six nonces at a time.
+    Avx2Sha,
     /// SHA instructions of x86-64, four nonces at a time.
     ShaNi,
     /// AVX2 of x86-64, eight nonces at a time.
@@ -47,8 +49,15 @@ impl Path {
     /// does not rely on this: [`Self::fastest`].
     ///
     /// A seventeenth nonce in integer registers is not among them: its code does not fit the instruction cache.
-    pub const ALL: [Self; 6] =
-        [Self::Avx512, Self::Avx512Sha, Self::ShaNi, Self::Avx2, Self::ArmSha2, Self::Portable];
+    pub const ALL: [Self; 7] = [
+        Self::Avx512,
+        Self::Avx512Sha,
+        Self::Avx2Sha,
+        Self::ShaNi,
+        Self::Avx2,
+        Self::ArmSha2,
+        Self::Portable,
+    ];
 
     /// The one of [`Path::available`] that needs clearly less than those before it of `cpu_time`, the processor time that
     /// the calling thread has used: the best of several short turns of each counts, in all some milliseconds.
@@ -103,6 +112,8 @@ impl Path {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => is_x86_feature_detected!("avx512f"),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2Sha => Self::Avx2.is_available() && Self::ShaNi.is_available(),
+            #[cfg(target_arch = "x86_64")]
             Self::ShaNi => {
                 is_x86_feature_detected!("sha")
                     && is_x86_feature_detected!("ssse3")
@@ -118,7 +129,7 @@ impl Path {
             }
             Self::Portable => true,
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512Sha | Self::Avx512 | Self::ShaNi | Self::Avx2 => false,
+            Self::Avx512Sha | Self::Avx512 | Self::Avx2Sha | Self::ShaNi | Self::Avx2 => false,
             #[cfg(not(target_arch = "aarch64"))]
             Self::ArmSha2 => false,
         }
@@ -129,6 +140,7 @@ impl Path {
         match self {
             Self::Avx512Sha => "avx512+sha",
             Self::Avx512 => "avx512",
+            Self::Avx2Sha => "avx2+sha",
             Self::ShaNi => "sha-ni",
             Self::Avx2 => "avx2",
             Self::ArmSha2 => "arm-sha2",
@@ -152,7 +164,9 @@ pub struct UnavailablePath(pub Path);
 pub(crate) struct Prepared {
     pub(crate) header: Header,
     #[cfg(target_arch = "x86_64")]
-    workspace: Option<Box<avx512_sha::Workspace>>,
+    avx512_sha: Option<Box<avx512_sha::Workspace>>,
+    #[cfg(target_arch = "x86_64")]
+    avx2_sha: Option<Box<avx2_sha::Workspace>>,
 }
 
 impl Prepared {
@@ -160,7 +174,9 @@ impl Prepared {
         Self {
             header: Header::new(header),
             #[cfg(target_arch = "x86_64")]
-            workspace: None,
+            avx512_sha: None,
+            #[cfg(target_arch = "x86_64")]
+            avx2_sha: None,
         }
     }
 }
@@ -196,7 +212,7 @@ impl CheckedPath {
             #[cfg(target_arch = "x86_64")]
             Path::Avx512Sha | Path::Avx512 => avx512::LANES,
             #[cfg(target_arch = "x86_64")]
-            Path::ShaNi => sha_ni::LANES,
+            Path::Avx2Sha | Path::ShaNi => sha_ni::LANES,
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => avx2::LANES,
             #[cfg(target_arch = "aarch64")]
@@ -218,8 +234,15 @@ impl CheckedPath {
             #[cfg(target_arch = "x86_64")]
             Path::Avx512Sha => {
                 let made = || Box::new(avx512_sha::Workspace::new(header));
-                let workspace = prepared.workspace.get_or_insert_with(made);
+                let workspace = prepared.avx512_sha.get_or_insert_with(made);
                 unsafe { avx512_sha::find(header, workspace, first, count, top) }
+            }
+            // SAFETY: as above: avx2, sha, ssse3, sse4.1, avx.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2Sha => {
+                let made = || Box::new(avx2_sha::Workspace::new(header));
+                let workspace = prepared.avx2_sha.get_or_insert_with(made);
+                unsafe { avx2_sha::find(header, workspace, first, count, top) }
             }
             // SAFETY: as above: sha, ssse3, sse4.1, avx; sse2 is part of x86-64.
             #[cfg(target_arch = "x86_64")]

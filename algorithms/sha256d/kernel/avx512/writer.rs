@@ -1,7 +1,7 @@
 //! Instructions on vectors, and which registers they use: only the upper sixteen, see `src/avx512_sha.rs`.
 
-use crate::{
-    instructions::Instructions,
+use super::{
+    Instructions,
     layout::{EVERY_OTHER_BYTE, VECTOR, one_word, vector, word},
     schedule::{Schedule, Term},
 };

@@ -1,7 +1,7 @@
 //! The stream of the SHA unit: the rounds of sixteen nonces, a few at a time.
 
-use crate::{
-    instructions::Instructions,
+use super::{
+    Instructions,
     layout::{LANES, PAIR_COUNT, PAIR_LEN, PAIRS, ROWS, STATE, VECTOR, from_middle, place_in_pair},
 };
 

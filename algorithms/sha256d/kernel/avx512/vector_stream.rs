@@ -1,7 +1,7 @@
 //! The stream of the vector units: both hashes of sixteen nonces, and the message schedules of sixteen others.
 
-use crate::{
-    instructions::Instructions,
+use super::{
+    Instructions,
     layout::{
         COUNTING, FIRST, FIXED, INITIAL_H, K, MIDSTATE, NONCE, OTHER_WORDS, OWN_WORDS, PAIR_LEN, PAIRS, ROWS,
         SECOND, START, TABLES_MIDDLE, TOP, VECTOR, W16, from_middle, one_word, vector, word,
