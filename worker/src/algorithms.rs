@@ -4,36 +4,51 @@ use crate::search::thread_time;
 use algorithm_api::{Algorithm, Descriptor, InvalidInput, Search};
 use algorithm_blake3::Blake3;
 use algorithm_randomx::RandomX;
-use algorithm_scrypt::Scrypt1024;
+use algorithm_scrypt::{OnPath as ScryptOnPath, Scrypt1024};
 use algorithm_sha256d::{Sha256d, Sha256dOnPath};
 use bus_schemas::{AlgorithmId, Blob, TimestampMs, id::InvalidId};
 use certification::{Digest, Subject};
 use std::sync::LazyLock;
 use worker_core::{Clearance, Offered};
 
-static FASTEST_SHA256D: LazyLock<Sha256dOnPath> = LazyLock::new(|| {
-    let algorithm = Sha256d::fastest(thread_time);
-    tracing::info!(path = %algorithm.path(), "sha256d is fastest on this path");
-    algorithm
-});
-
-/// SHA-256d on the path that is fastest on this processor. It is tried by the first thread that searches it, in that
+/// An algorithm on the path that is fastest on this processor. It is tried by the first thread that searches it, in that
 /// thread's class, and never by a worker that searches something else.
-struct FastestSha256d;
+struct Fastest<A: 'static> {
+    descriptor: fn() -> &'static Descriptor,
+    on_path: LazyLock<A>,
+}
 
-impl Algorithm for FastestSha256d {
+impl<A: Algorithm> Algorithm for Fastest<A> {
     fn descriptor(&self) -> &Descriptor {
-        Sha256d.descriptor()
+        (self.descriptor)()
     }
 
     fn prepare(&self, input: &[u8]) -> Result<Box<dyn Search>, InvalidInput> {
-        FASTEST_SHA256D.prepare(input)
+        self.on_path.prepare(input)
     }
 
     fn verify(&self, input: &[u8], finding: &[u8]) -> Result<[u8; 32], InvalidInput> {
-        Sha256d.verify(input, finding)
+        self.on_path.verify(input, finding)
     }
 }
+
+static SHA256D: Fastest<Sha256dOnPath> = Fastest {
+    descriptor: || Sha256d.descriptor(),
+    on_path: LazyLock::new(|| {
+        let algorithm = Sha256d::fastest(thread_time);
+        tracing::info!(path = %algorithm.path(), "sha256d is fastest on this path");
+        algorithm
+    }),
+};
+
+static SCRYPT: Fastest<ScryptOnPath> = Fastest {
+    descriptor: Scrypt1024::any_path,
+    on_path: LazyLock::new(|| {
+        let algorithm = Scrypt1024::fastest(thread_time);
+        tracing::info!(path = %algorithm.path(), "scrypt is fastest on this path");
+        algorithm
+    }),
+};
 
 static RANDOM_X: RandomX = RandomX::new();
 
@@ -46,8 +61,8 @@ struct Native {
 }
 
 static NATIVE: [Native; 4] = [
-    Native { package: "dcmf-algorithm-sha256d", algorithm: &FastestSha256d },
-    Native { package: "dcmf-algorithm-scrypt", algorithm: &Scrypt1024 },
+    Native { package: "dcmf-algorithm-sha256d", algorithm: &SHA256D },
+    Native { package: "dcmf-algorithm-scrypt", algorithm: &SCRYPT },
     Native { package: "dcmf-algorithm-blake3", algorithm: &Blake3 },
     Native { package: "dcmf-algorithm-randomx", algorithm: &RANDOM_X },
 ];

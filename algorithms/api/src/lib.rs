@@ -12,10 +12,11 @@
 //! and it meets a [`Target`] when it is not above.
 //!
 //! [`conformance`] is called from the tests of each algorithm in a few lines. [`context`] is for algorithms that
-//! prepare much once for many inputs.
+//! prepare much once for many inputs, [`trial`] for those that can be searched in several ways.
 
 pub mod conformance;
 pub mod context;
+pub mod trial;
 
 use std::{borrow::Cow, ops::RangeInclusive};
 

@@ -19,7 +19,7 @@ use batch::Batch;
 use path::Checked;
 use pbkdf2::{NONCE_AT, Prepared};
 use scrypt::{Params, scrypt};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 pub use path::Path;
 pub use pbkdf2::HEADER_LEN;
@@ -48,16 +48,20 @@ const fn describe(path: Path) -> Descriptor {
 static PORTABLE: Descriptor = describe(Path::Portable);
 static NEON: Descriptor = describe(Path::Neon);
 static SSE2: Descriptor = describe(Path::Sse2);
-static AVX2: Descriptor = describe(Path::Avx2);
-static AVX512: Descriptor = describe(Path::Avx512);
+static AVX2_X6: Descriptor = describe(Path::Avx2x6);
+static AVX2_X8: Descriptor = describe(Path::Avx2x8);
+static AVX512_X8: Descriptor = describe(Path::Avx512x8);
+static AVX512_X16: Descriptor = describe(Path::Avx512x16);
 
 fn descriptor(path: Path) -> &'static Descriptor {
     match path {
         Path::Portable => &PORTABLE,
         Path::Neon => &NEON,
         Path::Sse2 => &SSE2,
-        Path::Avx2 => &AVX2,
-        Path::Avx512 => &AVX512,
+        Path::Avx2x6 => &AVX2_X6,
+        Path::Avx2x8 => &AVX2_X8,
+        Path::Avx512x8 => &AVX512_X8,
+        Path::Avx512x16 => &AVX512_X16,
     }
 }
 
@@ -75,8 +79,25 @@ impl Scrypt1024 {
         Checked::new(path).map(OnPath)
     }
 
+    /// On the path that a short trial finds fastest ([`Path::fastest`]).
+    pub fn fastest(cpu_time: impl Fn() -> Duration) -> OnPath {
+        OnPath(Checked::fastest(cpu_time))
+    }
+
+    /// What a search needs at most, on whichever path.
+    pub fn any_path() -> &'static Descriptor {
+        Path::available().map(descriptor).max_by_key(|d| d.memory_bytes_per_thread).unwrap_or(&PORTABLE)
+    }
+
     fn on_best() -> OnPath {
         OnPath(Checked::best())
+    }
+}
+
+impl OnPath {
+    /// That path.
+    pub fn path(&self) -> Path {
+        self.0.path()
     }
 }
 

@@ -1,7 +1,10 @@
 //! scryptROMix (RFC 7914, section 5) with N = 1024 and r = 1 for several headers at once.
 //!
 //! Each step of a header waits for the one before, far longer than the processor needs to issue it. So `SETS` vectors
-//! go side by side, each with its own headers, and each step is done for all of them before the next.
+//! go side by side, each with its own headers, and each step is done for all of them before the next. Half of them, the
+//! leading sets, are half a block ahead of the trailing ones: while those wait for a block from memory, these compute.
+
+use std::ops::Range;
 
 use crate::rows::{Block, MAX_HEADERS, Rows, TURN_1, TURN_2, TURN_3};
 
@@ -21,33 +24,77 @@ pub(crate) fn romix<R: Rows, const SETS: usize, const HEADERS: usize>(
     memory: &mut Memory<HEADERS>,
 ) {
     const { assert!(HEADERS == SETS * R::HEADERS && R::HEADERS <= MAX_HEADERS) };
-    let (mut left, mut right) = (load::<R, SETS, HEADERS>(blocks, 0), load::<R, SETS, HEADERS>(blocks, 1));
-    for place in memory.iter_mut() {
-        store(&left, place, 0);
-        store(&right, place, 1);
-        mix(&mut left, &mut right);
-    }
-    for _ in 0..COST {
-        for set in 0..SETS {
-            let first = set * R::HEADERS;
-            let mut chosen = [0; MAX_HEADERS];
-            for (header, chosen) in chosen.iter_mut().enumerate().take(R::HEADERS) {
-                *chosen = right[set][0].first_word(header) as usize % COST;
-            }
-            xor(&mut left[set], &R::load(|header| &memory[chosen[header]][first + header][0]));
-            xor(&mut right[set], &R::load(|header| &memory[chosen[header]][first + header][1]));
+    let (leading, trailing) = (0..SETS / 2, SETS / 2..SETS);
+    // Left halves of the leading sets and right ones of the trailing sets, and the others: scryptBlockMix does the left
+    // half, then the right one.
+    let (mut x, mut y) = (load::<R, SETS, HEADERS>(blocks, 0), load::<R, SETS, HEADERS>(blocks, 1));
+    swap(&mut x, &mut y, trailing.clone());
+    write(&x, &y, leading.clone(), &mut memory[0]);
+    let before = x;
+    salsa(&mut x, &y);
+    x[trailing.clone()].copy_from_slice(&before[trailing.clone()]);
+    for place in 0..COST {
+        write(&y, &x, trailing.clone(), &mut memory[place]);
+        salsa(&mut y, &x);
+        match memory.get_mut(place + 1) {
+            Some(next) => write(&x, &y, leading.clone(), next),
+            None => read(&mut x, &mut y, leading.clone(), memory),
         }
-        mix(&mut left, &mut right);
+        salsa(&mut x, &y);
     }
-    store(&left, blocks, 0);
-    store(&right, blocks, 1);
+    for left in (0..COST).rev() {
+        read(&mut y, &mut x, trailing.clone(), memory);
+        salsa(&mut y, &x);
+        if left > 0 {
+            read(&mut x, &mut y, leading.clone(), memory);
+            salsa(&mut x, &y);
+        }
+    }
+    let before = x;
+    salsa(&mut x, &y);
+    x[leading.clone()].copy_from_slice(&before[leading]);
+    swap(&mut x, &mut y, trailing);
+    write(&x, &y, 0..SETS, blocks);
 }
 
-/// scryptBlockMix with r = 1.
+/// Exchanges the halves of some sets.
 #[inline(always)]
-fn mix<R: Rows, const SETS: usize>(left: &mut States<R, SETS>, right: &mut States<R, SETS>) {
-    salsa(left, right);
-    salsa(right, left);
+fn swap<R: Rows, const SETS: usize>(x: &mut States<R, SETS>, y: &mut States<R, SETS>, sets: Range<usize>) {
+    x[sets.clone()].swap_with_slice(&mut y[sets]);
+}
+
+/// Writes both halves of some sets to their headers' blocks.
+#[inline(always)]
+fn write<R: Rows, const SETS: usize, const HEADERS: usize>(
+    left: &States<R, SETS>,
+    right: &States<R, SETS>,
+    sets: Range<usize>,
+    blocks: &mut [Block; HEADERS],
+) {
+    for set in sets {
+        let blocks = &mut blocks[set * R::HEADERS..][..R::HEADERS];
+        R::store(left[set], blocks, 0);
+        R::store(right[set], blocks, 1);
+    }
+}
+
+/// Adds to some sets the block of each of their headers that its right half chooses.
+#[inline(always)]
+fn read<R: Rows, const SETS: usize, const HEADERS: usize>(
+    left: &mut States<R, SETS>,
+    right: &mut States<R, SETS>,
+    sets: Range<usize>,
+    memory: &Memory<HEADERS>,
+) {
+    for set in sets {
+        let first = set * R::HEADERS;
+        let mut chosen = [0; MAX_HEADERS];
+        for (header, chosen) in chosen.iter_mut().enumerate().take(R::HEADERS) {
+            *chosen = right[set][0].first_word(header) as usize % COST;
+        }
+        xor(&mut left[set], &R::load(|header| &memory[chosen[header]][first + header][0]));
+        xor(&mut right[set], &R::load(|header| &memory[chosen[header]][first + header][1]));
+    }
 }
 
 /// `states = Salsa20/8(states ^ others)`.
@@ -109,16 +156,4 @@ fn load<R: Rows, const SETS: usize, const HEADERS: usize>(
         *state = R::load(|header| &blocks[set * R::HEADERS + header][half]);
     }
     states
-}
-
-/// Writes `states` as state number `half` of each block.
-#[inline(always)]
-fn store<R: Rows, const SETS: usize, const HEADERS: usize>(
-    states: &States<R, SETS>,
-    blocks: &mut [Block; HEADERS],
-    half: usize,
-) {
-    for (state, blocks) in states.iter().zip(blocks.chunks_exact_mut(R::HEADERS)) {
-        R::store(*state, blocks, half);
-    }
 }

@@ -40,6 +40,7 @@ fn each_path_holds_the_memory_that_its_descriptor_says_and_a_search_takes_no_mor
     for path in Path::available() {
         let algorithm = Scrypt1024::on(path).unwrap();
         let said = algorithm.descriptor().memory_bytes_per_thread;
+        assert!(said <= Scrypt1024::any_path().memory_bytes_per_thread, "{path}");
         let before = HELD.get();
         let mut search = algorithm.prepare(&[7; HEADER_LEN]).unwrap();
         let held = HELD.get().wrapping_sub(before);

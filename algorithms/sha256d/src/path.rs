@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use algorithm_api::trial;
+
 #[cfg(target_arch = "aarch64")]
 use crate::arm_sha2;
 #[cfg(target_arch = "x86_64")]
@@ -12,12 +14,9 @@ use crate::{
     portable,
 };
 
-/// Turns of each path in a trial, calls of a turn, and nonces of a call: as short as a worker's that yields often.
-const TRIAL_TURNS: usize = 9;
+/// Calls of a turn in a trial, and nonces of a call: as short as a worker's that yields often.
 const TRIAL_CALLS: u32 = 6;
 const TRIAL_NONCES: u32 = 1_536;
-/// A path must be faster by this part than one that stands before it: which is the plainer of the two.
-const CLEARLY_LESS: u32 = 20;
 
 /// A way to scan. All report the same findings, at different speeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,14 +40,19 @@ pub enum Path {
 impl Path {
     /// All that there are, the best first as far as it can be known without a clock.
     ///
-    /// A hash takes some 2,850 operations. AVX-512 does each for sixteen nonces, two a cycle or what amounts to it: 90
-    /// cycles. The SHA instructions need 60 pairs of rounds, 120 cycles where a pair takes two, and with the steps of
-    /// the schedule 200 where it takes three. AVX2 needs three operations for a rotation: about 250. What both at once
-    /// bring depends most on the processor: on one that does a pair in three cycles and two vector operations a cycle
-    /// it can be 78 of the 90 cycles, and less remains of it than that the code fills the instruction cache. A worker
-    /// does not rely on this: [`Self::fastest`].
+    /// A hash takes some 2,850 operations on words.
     ///
-    /// A seventeenth nonce in integer registers is not among them: its code does not fit the instruction cache.
+    /// - AVX-512 does each for sixteen nonces. Two such operations a cycle make 90 cycles a hash.
+    /// - The SHA unit needs 60 pairs of rounds: 120 cycles where a pair takes two. Where a pair takes three, it needs
+    ///   200 with the steps of the schedule.
+    /// - AVX2 needs three operations for a rotation. With four operations a cycle that makes 220 cycles.
+    /// - Two of them at once are bounded by what all instructions together take. AVX-512 beside the SHA unit needs 78
+    ///   cycles instead of 90 where a pair takes three cycles. AVX2 needs some 880 operations a hash, and the SHA unit
+    ///   some 360 beside its 60 pairs. Where four are done in a cycle, one hash in vectors fits beside each seven of the
+    ///   SHA unit: 106 cycles instead of 120.
+    ///
+    /// How much of that is reached depends on the processor. So a worker takes what it finds to be the fastest
+    /// ([`Self::fastest`]). A nonce in integer registers is not among them: its code does not fit the instruction cache.
     pub const ALL: [Self; 7] = [
         Self::Avx512,
         Self::Avx512Sha,
@@ -59,29 +63,22 @@ impl Path {
         Self::Portable,
     ];
 
-    /// The one of [`Path::available`] that needs clearly less than those before it of `cpu_time`, the processor time that
-    /// the calling thread has used: the best of several short turns of each counts, in all some milliseconds.
+    /// The one of [`Path::available`] that a trial ([`algorithm_api::trial`]) of some milliseconds finds fastest.
+    /// `cpu_time` is the processor time that the calling thread has used.
     pub fn fastest(cpu_time: impl Fn() -> Duration) -> Self {
         let mut prepared = Prepared::new(&[0x5a; HEADER_LEN]);
-        let mut times: Vec<_> = Self::available().map(|path| (Duration::MAX, path)).collect();
-        if times.len() > 1 {
-            times.pop();
+        let mut paths: Vec<_> = Self::available().collect();
+        if paths.len() > 1 {
+            paths.pop();
         }
-        for _ in 0..TRIAL_TURNS {
-            for (least, path) in &mut times {
-                let begun = cpu_time();
-                for call in 0..TRIAL_CALLS {
-                    // Only a hash that begins with 32 bits of zero would end it early.
-                    let _ =
-                        CheckedPath(*path).find(&mut prepared, call * TRIAL_NONCES, TRIAL_NONCES.into(), 0);
-                }
-                *least = (*least).min(cpu_time().saturating_sub(begun));
+        let turn = |number: usize| {
+            for call in 0..TRIAL_CALLS {
+                // Only a hash that begins with 32 bits of zero would end it early.
+                let first = call * TRIAL_NONCES;
+                let _ = CheckedPath(paths[number]).find(&mut prepared, first, TRIAL_NONCES.into(), 0);
             }
-        }
-        let fastest = |best: (Duration, Self), other: (Duration, Self)| {
-            if other.0 + other.0 / CLEARLY_LESS < best.0 { other } else { best }
         };
-        times.into_iter().reduce(fastest).map_or(Self::Portable, |(_, path)| path)
+        trial::fastest(&paths, cpu_time, turn).unwrap_or(Self::Portable)
     }
 
     /// Those that this processor can go, the best first; the last is [`Path::Portable`].
