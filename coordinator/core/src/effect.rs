@@ -74,6 +74,8 @@ pub enum PoolEffect {
     JudgeFound(FoundTask),
     /// Acknowledge a message of the block lane.
     AckFound(u64),
+    /// Let a message of the block lane be delivered again later: it cannot be judged here now.
+    PutOffFound(u64),
     /// Work on a block.
     Block(Box<BlockDuty>),
     /// Append to the ledger; answer with [`crate::PoolInput::LedgerAppended`].

@@ -10,12 +10,21 @@ use nats_adapter::{Acker, ConsumeOptions, Exhausted, streams};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::mpsc;
 
-/// Pause before a candidate is taken again that was delivered very often: its pool was given up each time, or its block
-/// could not be kept. It is never thrown away for that; its stream forgets it after a week.
+/// Pause before a candidate is taken again that was put off or delivered very often: its pool was given up each time, or
+/// its block could not be kept. It is never thrown away for that; its stream forgets it after a week.
 const SLOW_REDELIVERY: Duration = Duration::from_secs(60);
 
+/// What became of a candidate, by its sequence.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Done {
+    /// Its block is kept, or it is refused.
+    Kept(u64),
+    /// Nobody here can judge it now.
+    PutOff(u64),
+}
+
 /// Consumes until the pool is given up. A candidate is acknowledged when its block is kept or it is refused.
-pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) -> Trouble {
+pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<Done>) -> Trouble {
     let durable = format!("found-{}", context.pool);
     let mut options = ConsumeOptions::new(streams::FOUND, &durable, filter::found(&context.pool));
     options.exhausted = Exhausted::Slowed(SLOW_REDELIVERY);
@@ -30,12 +39,20 @@ pub(crate) async fn run(context: Context, mut acks: mpsc::Receiver<u64>) -> Trou
     let mut in_hand: BTreeMap<u64, Acker> = BTreeMap::new();
     loop {
         tokio::select! {
-            token = acks.recv() => {
-                let Some(token) = token else { return Trouble::of("the pool was dropped") };
-                if let Some(acker) = in_hand.remove(&token) {
-                    acker.ack().await;
+            done = acks.recv() => match done {
+                None => return Trouble::of("the pool was dropped"),
+                Some(Done::Kept(token)) => {
+                    if let Some(acker) = in_hand.remove(&token) {
+                        acker.ack().await;
+                    }
                 }
-            }
+                Some(Done::PutOff(token)) => {
+                    if let Some(acker) = in_hand.remove(&token) {
+                        tracing::warn!(pool = %context.pool, candidate = token, "a block candidate is put off: its algorithm is not loaded here");
+                        acker.retry(SLOW_REDELIVERY).await;
+                    }
+                }
+            },
             consumed = consume.next() => {
                 let Some(consumed) = consumed else { return Trouble::of("the reader of candidates ended") };
                 let (token, stored_at) = (consumed.entry.sequence, consumed.entry.stored_at);

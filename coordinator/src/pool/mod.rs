@@ -79,7 +79,7 @@ pub(crate) struct OwnedPool {
     jobs: mpsc::Sender<writer::JobWrite>,
     ledger: mpsc::Sender<LedgerRecord>,
     blocks: mpsc::Sender<BlockDuty>,
-    acks: mpsc::Sender<u64>,
+    acks: mpsc::Sender<found::Done>,
     joins: requests::Waiting,
     config: watch::Sender<PoolConfig>,
     room: watch::Sender<bool>,
@@ -153,7 +153,12 @@ impl OwnedPool {
                 self.joins.refuse(token, error);
                 Ok(())
             }
-            PoolEffect::AckFound(token) => self.acks.try_send(token).map_err(|_| Overloaded),
+            PoolEffect::AckFound(token) => {
+                self.acks.try_send(found::Done::Kept(token)).map_err(|_| Overloaded)
+            }
+            PoolEffect::PutOffFound(token) => {
+                self.acks.try_send(found::Done::PutOff(token)).map_err(|_| Overloaded)
+            }
             PoolEffect::Block(duty) => self.blocks.try_send(*duty).map_err(|_| Overloaded),
             PoolEffect::AppendLedger(record) => self.ledger.try_send(*record).map_err(|_| Overloaded),
             PoolEffect::Judge(_) | PoolEffect::JudgeFound(_) => Ok(()),

@@ -457,9 +457,8 @@ impl Pool {
             Verdict::Meets { block_hash, block: true } => {
                 self.discover(block_hash, &job, slot, finding, &worker, Some(judged.token));
             }
-            Verdict::UnknownAlgorithm => {
-                self.refuse_found(judged.token, worker, ShareRefusal::UnknownAlgorithm)
-            }
+            // Another coordinator, or this one when it has loaded the algorithm, can tell whether it is a block.
+            Verdict::UnknownAlgorithm => self.ask(PoolEffect::PutOffFound(judged.token)),
             Verdict::Failed => self.refuse_found(judged.token, worker, ShareRefusal::NotJudged),
             _ => self.refuse_found(judged.token, worker, ShareRefusal::LowDifficulty),
         }

@@ -49,6 +49,20 @@ fn open_blocks(farm: &Farm) -> u64 {
 }
 
 #[test]
+fn a_candidate_whose_algorithm_is_not_loaded_is_put_off_and_becomes_a_block_when_it_is() {
+    let mut farm = Farm::new(EVERY_HASH);
+    farm.pool_input(PoolInput::Template(template(1, EASY_BITS, 100)));
+    farm.join(1, "s1").unwrap();
+    let share = block_share(&farm);
+    farm.knows_algorithm = false;
+    farm.found(1, 1, share.clone());
+    assert_eq!((farm.acked.as_slice(), farm.put_off.as_slice()), (&[][..], &[1][..]), "nobody has judged it");
+    farm.knows_algorithm = true;
+    farm.found(1, 1, share);
+    assert_eq!((farm.acked.as_slice(), farm.submitted.len()), (&[1][..], 1));
+}
+
+#[test]
 fn a_block_that_is_not_decided_is_submitted_again_after_longer_and_longer_pauses_until_it_is() {
     let mut farm = found(open(false, None));
     assert_eq!((farm.acked.as_slice(), open_blocks(&farm)), (&[1][..], 1), "its bytes are kept");

@@ -79,6 +79,9 @@ pub struct Farm {
     pub events: Vec<EventData>,
     pub replies: BTreeMap<u64, Result<Member, bus_schemas::command::ErrorCode>>,
     pub acked: Vec<u64>,
+    pub put_off: Vec<u64>,
+    /// Whether the algorithm of candidates is loaded.
+    pub knows_algorithm: bool,
     pub submitted: Vec<Hash32>,
     /// What the nodes say of every block.
     pub nodes_say: BlockAnswer,
@@ -149,6 +152,8 @@ impl Farm {
             events: Vec::new(),
             replies: BTreeMap::new(),
             acked: Vec::new(),
+            put_off: Vec::new(),
+            knows_algorithm: true,
             submitted: Vec::new(),
             nodes_say: BlockAnswer::Accepted,
             too_large: false,
@@ -381,10 +386,14 @@ impl Farm {
                 self.answer(epoch, PoolInput::Judged(judged));
             }
             PoolEffect::JudgeFound(t) => {
-                let verdict = judge(&t.job, t.slot, &t.finding, t.job.network_target);
+                let verdict = match self.knows_algorithm {
+                    true => judge(&t.job, t.slot, &t.finding, t.job.network_target),
+                    false => Verdict::UnknownAlgorithm,
+                };
                 self.answer(epoch, PoolInput::FoundJudged(JudgedFound { token: t.token, verdict }));
             }
             PoolEffect::AckFound(token) => self.acked.push(token),
+            PoolEffect::PutOffFound(token) => self.put_off.push(token),
             PoolEffect::Block(duty) => self.do_block(epoch, *duty),
             PoolEffect::AppendLedger(record) => {
                 let last = self.kept.ledger.last();
