@@ -1,19 +1,13 @@
 //! The buckets of configurations, wished for and in force, as inputs.
 
+use crate::tasks::Vital;
 use coordinator_core::Input;
 use nats_adapter::{Bus, KvError, WatchEvent, streams};
 use std::sync::Arc;
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinSet,
-};
+use tokio::sync::{Notify, mpsc};
 
 /// Watches both buckets; a watch goes on over restarts of the server and over a bucket that is made anew.
-pub(crate) async fn watch(
-    bus: &Bus,
-    inputs: mpsc::Sender<Input>,
-    tasks: &mut JoinSet<&'static str>,
-) -> Result<(), KvError> {
+pub(crate) async fn watch(bus: &Bus, inputs: mpsc::Sender<Input>, tasks: &mut Vital) -> Result<(), KvError> {
     let wished = bus.kv(streams::CONFIG);
     // Every kept edit in its order, so that the last good one is in force although a later one is refused.
     let history = wished.history_of_all(">").await?;
@@ -21,25 +15,25 @@ pub(crate) async fn watch(
     let in_force = bus.kv(streams::IN_FORCE);
     let complete = Arc::new(Notify::new());
     let (sender, told) = (inputs.clone(), complete.clone());
-    tasks.spawn(async move {
+    tasks.spawn("configuration", async move {
         for input in history.into_iter().filter_map(|event| edited(event, &told)) {
             if sender.send(input).await.is_err() {
-                return "configuration";
+                return;
             }
         }
         loop {
             let Some(input) = edited(watch.next().await, &told) else { continue };
             if sender.send(input).await.is_err() {
-                return "configuration";
+                return;
             }
         }
     });
     let mut watch = in_force.watch_all().await?;
-    tasks.spawn(async move {
+    tasks.spawn("configuration in force", async move {
         complete.notified().await;
         loop {
             if inputs.send(published(watch.next().await)).await.is_err() {
-                return "configuration in force";
+                return;
             }
         }
     });

@@ -1,10 +1,12 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
-use crate::{health::Health, metrics::Metrics};
+use crate::{health::Health, metrics::Metrics, tasks::Vital};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::task::JoinSet;
 
+/// Names of the tasks, without which the process goes on.
+pub(crate) const PAGES: &str = "http";
+pub(crate) const UPKEEP: &str = "metrics upkeep";
 /// Time between two clean-ups of the metrics' buffers.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -19,12 +21,12 @@ pub(crate) async fn serve(
     address: SocketAddr,
     metrics: Arc<Metrics>,
     health: Health,
-    tasks: &mut JoinSet<&'static str>,
+    tasks: &mut Vital,
 ) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let upkeep = metrics.handle();
-    tasks.spawn(async move {
+    tasks.spawn(UPKEEP, async move {
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             interval.tick().await;
@@ -36,11 +38,10 @@ pub(crate) async fn serve(
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready_page))
         .with_state(Pages { metrics, health });
-    tasks.spawn(async move {
+    tasks.spawn(PAGES, async move {
         if let Err(error) = axum::serve(listener, pages).await {
             tracing::error!(%error, "http ended");
         }
-        "http"
     });
     Ok(bound)
 }

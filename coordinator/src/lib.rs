@@ -7,13 +7,14 @@
 //! | `recovery` | reads what JetStream holds of a pool | the pool is given up and taken again |
 //! | `source`, `intake`, `found`, `joins`, `leaves`, `heartbeats`, `views`, `writer`, `ledger`, `blocks` | one of each for an owned pool | the pool is given up and taken again, later after each time |
 //! | `events`, `statuses` | publish what the core tells | the process ends |
-//! | `configuration`, `throttles` | bring what operators wrote and ordered, and what is in force | the process ends |
+//! | `configuration`, `configuration in force`, `throttles` | bring what operators wrote and ordered, and what is in force | the process ends |
 //! | `in_force` | publishes what is in force | the process ends |
 //! | `store`, `streams` | look whether the store takes what is written, make streams that are missing | the process ends |
 //! | `judge-*` threads | hash shares, and block candidates on a thread of their own | a panic is the share's, which is refused; one that hangs is replaced, with too many of them the process ends |
 //! | `judges` | looks after the judging threads | the process ends |
 //! | `answer` | answers one command | whoever asked gets no answer |
-//! | `http` | `/metrics`, `/livez`, `/readyz` | the process goes on without |
+//! | `connection` | says in the readiness whether there is one | the process ends |
+//! | `http`, `metrics upkeep` | `/metrics`, `/livez`, `/readyz`; forgets old samples | the process goes on without |
 //!
 //! An end comes by return, error or panic ([`tasks`]); each that should not have come is logged, counted and told.
 

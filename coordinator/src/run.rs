@@ -12,7 +12,7 @@ use crate::{
     shell::{Parts, Shell},
     stores::{self, Stores},
     streams_watch,
-    tasks::{Faults, guarded},
+    tasks::{Faults, Vital, guarded},
     throttles,
 };
 use bus_schemas::{
@@ -29,10 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-};
+use tokio::sync::{Semaphore, mpsc};
 
 /// Most inputs that wait for the core.
 pub const INPUT_BACKLOG: usize = 1_024;
@@ -130,7 +127,7 @@ pub async fn run_with(
         return Err(Unsuitable(off).into());
     }
     let (inputs, mut queue) = mpsc::channel(INPUT_BACKLOG);
-    let mut tasks = JoinSet::new();
+    let mut tasks = Vital::new(faults.clone());
     let (health, stores) = (Health::default(), Stores::default());
     health.bad(CONFIGURED, "the configuration was not read yet");
     spawn_link(&bus, health.clone(), &mut tasks);
@@ -142,15 +139,12 @@ pub async fn run_with(
     let components = Arc::<Components>::default();
     let (judges, overseer) = Judges::start(config.judge_threads, &inputs, &metrics, &components, &faults)
         .map_err(|source| RunError::Start { what: "judging threads", source })?;
-    tasks.spawn(overseer.run());
+    tasks.spawn("judges", overseer.run());
     spawn_watches(&bus, &config, (&stores, &health, &metrics), &inputs, &mut tasks);
     configuration::watch(&bus, inputs.clone(), &mut tasks).await?;
     let in_force = in_force::Wanted::default();
     let publish = in_force::publish(bus.clone(), in_force.clone(), inputs.clone());
-    tasks.spawn(async move {
-        publish.await;
-        "publishing of what is in force"
-    });
+    tasks.spawn("in_force", publish);
     throttles::watch(&bus, inputs.clone(), &mut tasks).await?;
     let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &commands::names()).await?;
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
@@ -194,14 +188,12 @@ pub async fn run_with(
             }
             Some((pool, epoch, request)) = asked_views.recv() => shell.answer_view(&pool, epoch, request),
             _ = looks.tick() => shell.look(),
-            Some(ended) = shell.vital.join_next() => match ended {
-                Ok(task) => return Err(RunError::Ended(task)),
-                Err(_) => return Err(RunError::Ended("a task of the coordinator")),
-            },
-            Some(ended) = tasks.join_next() => match ended {
-                Ok("http") => {}
-                Ok(task) => return Err(RunError::Ended(task)),
-                Err(_) => return Err(RunError::Ended("a task of the coordinator")),
+            Some(task) = shell.vital.ended() => return Err(RunError::Ended(task)),
+            Some(task) = tasks.ended() => match task {
+                http::PAGES | http::UPKEEP => {
+                    shell.obituary().tell(task, "it ended", "the process goes on without")
+                }
+                _ => return Err(RunError::Ended(task)),
             },
         }
     }
@@ -236,9 +228,9 @@ fn check_server(bus: &Bus) -> Result<(), RunError> {
 }
 
 /// Without a connection nothing is ready.
-fn spawn_link(bus: &Bus, health: Health, tasks: &mut JoinSet<&'static str>) {
+fn spawn_link(bus: &Bus, health: Health, tasks: &mut Vital) {
     let mut link = bus.link();
-    tasks.spawn(async move {
+    tasks.spawn("connection", async move {
         loop {
             if link.borrow_and_update().state == LinkState::Connected {
                 health.good("connection");
@@ -246,7 +238,7 @@ fn spawn_link(bus: &Bus, health: Health, tasks: &mut JoinSet<&'static str>) {
                 health.bad("connection", "no connection to NATS");
             }
             if link.changed().await.is_err() {
-                return "connection";
+                return;
             }
         }
     });
@@ -258,17 +250,11 @@ fn spawn_watches(
     config: &HostConfig,
     (stores, health, metrics): (&Stores, &Health, &Arc<Metrics>),
     inputs: &mpsc::Sender<Input>,
-    tasks: &mut JoinSet<&'static str>,
+    tasks: &mut Vital,
 ) {
     let shown = (health.clone(), metrics.clone());
     let watch = stores::watch(bus.clone(), stores.clone(), config.replicas, shown, inputs.clone());
-    tasks.spawn(async move {
-        watch.await;
-        "store"
-    });
+    tasks.spawn("store", watch);
     let watch = streams_watch::watch(bus.clone(), config.replicas, health.clone(), inputs.clone());
-    tasks.spawn(async move {
-        watch.await;
-        "streams"
-    });
+    tasks.spawn("streams", watch);
 }

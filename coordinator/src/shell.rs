@@ -13,14 +13,13 @@ use crate::{
     recovery::{self, Positions, RecoveryError},
     run::Clock,
     stores::Stores,
-    tasks::{Faults, Obituary, guarded},
+    tasks::{Faults, Obituary, Vital, guarded},
 };
 use bus_schemas::{PoolId, command::PoolStatus, event::Event};
 use coordinator_core::{Coordinator, Effect, Input, LeaseInput, PoolEffect, Trouble};
 use nats_adapter::Bus;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -65,7 +64,7 @@ pub(crate) struct Shell {
     /// Short work, each with its own answer to its end.
     pub(crate) background: JoinSet<()>,
     /// Tasks that must run as long as the process does.
-    pub(crate) vital: JoinSet<&'static str>,
+    pub(crate) vital: Vital,
     pub(crate) stores: Stores,
     pub(crate) views: mpsc::Sender<(PoolId, u64, Asked)>,
     pub(crate) faults: Faults,
@@ -80,11 +79,11 @@ impl Shell {
         let Parts { metrics, judges, components, stores, views, faults, health, in_force } = parts;
         let (events, event_queue) = mpsc::channel(EVENT_BACKLOG);
         let (statuses, status_queue) = mpsc::channel(STATUS_BACKLOG);
-        let mut vital = JoinSet::new();
+        let mut vital = Vital::new(faults.clone());
         let task = publish_statuses(bus.clone(), status_queue, stores.clone());
-        spawn_vital(&mut vital, &faults, "statuses", task);
+        vital.spawn("statuses", task);
         let task = publish_events(bus.clone(), event_queue, metrics.clone(), stores.clone());
-        spawn_vital(&mut vital, &faults, "events", task);
+        vital.spawn("events", task);
         let session = format!("{}-{:016x}", config.id, rand::random::<u64>());
         Self {
             core: Coordinator::new(config.id.clone(), config.farm, session),
@@ -262,7 +261,7 @@ impl Shell {
             let (sender, queue) = mpsc::channel(LEASE_BACKLOG);
             let (bus, id, inputs) = (self.bus.clone(), self.config.id.clone(), self.inputs.clone());
             let task = lease::serve(bus, pool.clone(), id, self.clock, self.stores.clone(), queue, inputs);
-            spawn_vital(&mut self.vital, &self.faults, "lease", task);
+            self.vital.spawn("lease", task);
             sender
         });
         if sender.try_send(request).is_err() && matches!(request, LeaseRequest::Acquire) {
@@ -310,7 +309,7 @@ impl Shell {
         let Self { mut background, mut vital, events, statuses, leases, pools, inputs, judges, .. } = self;
         drop((events, statuses, leases, pools, inputs, judges));
         let last_words = async {
-            while vital.join_next().await.is_some() {}
+            while vital.ended().await.is_some() {}
             while background.join_next().await.is_some() {}
         };
         if tokio::time::timeout(FAREWELL_DEADLINE, last_words).await.is_err() {
@@ -318,20 +317,4 @@ impl Shell {
         }
         self.bus.close().await;
     }
-}
-
-/// Starts a task that must run as long as the process does: its end, however it comes, ends the process.
-pub(crate) fn spawn_vital(
-    vital: &mut JoinSet<&'static str>,
-    faults: &Faults,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    let faults = faults.clone();
-    vital.spawn(async move {
-        if let Err(panic) = guarded(&faults, name, task).await {
-            tracing::error!(task = name, panic, "a task failed; the process ends");
-        }
-        name
-    });
 }

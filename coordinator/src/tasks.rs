@@ -11,7 +11,7 @@ use futures_util::{
     future::{BoxFuture, Either, select},
 };
 use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// A judge that has worked on one share for longer than this hangs.
 pub const JUDGE_STALL: Duration = Duration::from_secs(60);
@@ -95,6 +95,34 @@ pub(crate) async fn guarded<T>(
         }
     };
     AssertUnwindSafe(whole).catch_unwind().await.map_err(|panic| text_of(&*panic))
+}
+
+/// Tasks that run as long as the process does, by name. Each end is seen, however it comes.
+pub(crate) struct Vital {
+    tasks: JoinSet<&'static str>,
+    faults: Faults,
+}
+
+impl Vital {
+    pub(crate) fn new(faults: Faults) -> Self {
+        Self { tasks: JoinSet::new(), faults }
+    }
+
+    pub(crate) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let faults = self.faults.clone();
+        self.tasks.spawn(async move {
+            if let Err(panic) = guarded(&faults, name, task).await {
+                tracing::error!(task = name, panic, "a task failed");
+            }
+            name
+        });
+    }
+
+    /// The name of the next that ends; nothing when there is none.
+    pub(crate) async fn ended(&mut self) -> Option<&'static str> {
+        // What panics outside of its guard, where nothing is left that can, has no name.
+        self.tasks.join_next().await.map(|ended| ended.unwrap_or("a task of the coordinator"))
+    }
 }
 
 /// What a panic says.

@@ -1,6 +1,7 @@
 //! The throttle orders as inputs: what was kept of them, then the stream from its beginning, each with its age by the clock
 //! of the server that stored it, so that a coordinator that starts knows what lives.
 
+use crate::tasks::Vital;
 use bus_schemas::{
     Message, TimestampMs,
     subject::{Subject, filter},
@@ -11,7 +12,7 @@ use nats_adapter::{
     Bus, Delivered, ReadError, Replay, ReplayError, StreamMoment, Undecodable, WatchEvent, streams,
 };
 use std::time::{Duration, Instant};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::sync::mpsc;
 
 /// Orders that are taken at once.
 const BATCH: usize = 256;
@@ -73,14 +74,14 @@ async fn open(bus: &Bus, inputs: &mpsc::Sender<Input>) -> Result<Opened, ReadErr
 pub(crate) async fn watch(
     bus: &Bus,
     inputs: mpsc::Sender<Input>,
-    tasks: &mut JoinSet<&'static str>,
+    tasks: &mut Vital,
 ) -> Result<(), ReadError> {
     let (bus, mut opened) = (bus.clone(), open(bus, &inputs).await?);
-    tasks.spawn(async move {
+    tasks.spawn("throttles", async move {
         loop {
             match follow(&bus, &mut opened, &inputs).await {
                 Ok(true) => {}
-                Ok(false) => return "throttles",
+                Ok(false) => return,
                 Err(error) => {
                     tracing::warn!(%error, "throttle orders are read from the beginning again");
                     tokio::time::sleep(RESTART_DELAY).await;

@@ -33,8 +33,19 @@ fn breaks_once(task: &'static str, panics: bool) -> (Faults, Arc<Notify>) {
 
 #[tokio::test]
 async fn a_task_of_a_pool_that_panics_or_ends_gives_the_pool_up_and_no_share_is_lost() {
-    let tasks =
-        ["writer", "ledger", "blocks", "found", "source", "intake", "joins", "leaves", "heartbeats", "views"];
+    let tasks = [
+        "writer",
+        "ledger",
+        "blocks",
+        "found",
+        "nodes",
+        "source",
+        "intake",
+        "joins",
+        "leaves",
+        "heartbeats",
+        "views",
+    ];
     for (task, panics) in tasks.into_iter().flat_map(|task| [(task, true), (task, false)]) {
         let (faults, now) = breaks_once(task, panics);
         let mut farm = Farm::start_with(&every_hash_is_a_share(), "", faults).await;
@@ -71,7 +82,20 @@ async fn a_recovery_that_panics_is_tried_again() {
 
 #[tokio::test]
 async fn a_task_that_the_process_cannot_do_without_ends_it_and_another_coordinator_takes_over() {
-    for task in ["lease", "events", "statuses"] {
+    let tasks = [
+        "lease",
+        "events",
+        "statuses",
+        "configuration",
+        "configuration in force",
+        "throttles",
+        "in_force",
+        "store",
+        "streams",
+        "judges",
+        "connection",
+    ];
+    for task in tasks {
         let (faults, now) = breaks_once(task, true);
         let mut farm = Farm::start_with(&every_hash_is_a_share(), "", faults).await;
         let epoch = job(&farm.bus, &farm.pool).await.unwrap().epoch;
@@ -82,6 +106,21 @@ async fn a_task_that_the_process_cannot_do_without_ends_it_and_another_coordinat
         let error = ended.expect("it ends").unwrap().unwrap_err();
         assert!(error.to_string().contains(task), "{task}: {error}");
         farm.goes_on(epoch).await;
+    }
+}
+
+#[tokio::test]
+async fn without_its_pages_a_coordinator_goes_on_and_tells_that_they_are_gone() {
+    for (task, panics) in [("http", true), ("http", false), ("metrics upkeep", true)] {
+        let (faults, now) = breaks_once(task, panics);
+        let more = "http = \"127.0.0.1:0\"";
+        let mut farm = Farm::start_with(&every_hash_is_a_share(), more, faults).await;
+        let worker = farm.worker("w1").await;
+        now.notify_one();
+        let told = |e: &EventData| matches!(e, EventData::TaskFailed { task: t, .. } if t == task);
+        farm.event(task, told).await;
+        worker.send(&worker.share(&job(&farm.bus, &farm.pool).await.unwrap(), 1).unwrap()).await.unwrap();
+        farm.credited(1).await;
     }
 }
 
