@@ -1,7 +1,8 @@
 //! Huge pages for the time of a benchmark, where this machine lets us reserve them.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -26,6 +27,8 @@ impl Borrowed {
     /// From here on the setting is put back to what it is now.
     fn new(file: &Path) -> io::Result<Self> {
         let before = number(file)?;
+        // Whoever may not write it has nothing to put back.
+        OpenOptions::new().write(true).open(file)?;
         let guardian = Command::new("/bin/sh")
             .args(["-c", GUARDIAN, "guardian", &before.to_string()])
             .arg(file)
@@ -57,34 +60,32 @@ fn number(file: &Path) -> io::Result<u64> {
     fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)
 }
 
-/// Pages that were not reserved before. Dropped, it gives them back, and so it does when the benchmark is killed.
+/// Sees to it that as many pages are reserved as before when it is dropped or the benchmark is killed, whoever reserved more:
+/// xmrig does so too where it finds too few, and leaves them.
 #[derive(Debug)]
 pub(super) struct HugePages(#[expect(dead_code, reason = "it is there to be dropped")] Borrowed);
 
 impl HugePages {
-    /// Sees to it that `wanted` pages of 2 MiB are free. `None` where they are anyway or cannot be had; it is logged.
+    /// Reserves pages of 2 MiB until `wanted` are free, where they can be had; it is logged. `None` where nobody here may
+    /// reserve any.
     pub(super) fn reserve(wanted: u64) -> Option<Self> {
         let free = free();
+        let pages = Borrowed::new(Path::new(RESERVED));
         if free >= wanted {
             tracing::info!("{free} huge pages are free, {wanted} are wanted");
-            return None;
+            return pages.ok().map(Self);
         }
-        match try_reserve(wanted - free) {
-            Ok(pages) => {
-                tracing::info!(
-                    "vm.nr_hugepages was {} and is {} while this runs",
-                    pages.before,
-                    pages.before + wanted - free
-                );
-                Some(Self(pages))
-            }
-            Err(error) => {
-                tracing::warn!(
-                    "no {wanted} huge pages: {error}; everything is measured on the pages that there are"
-                );
-                None
-            }
+        let absent = |error: io::Error| {
+            tracing::warn!(
+                "no {wanted} huge pages: {error}; everything is measured on the pages that there are"
+            );
+        };
+        let pages = pages.map_err(absent).ok()?;
+        match raise(&pages, wanted - free) {
+            Ok(now) => tracing::info!("vm.nr_hugepages was {} and is {now} while this runs", pages.before),
+            Err(error) => absent(error),
         }
+        Some(Self(pages))
     }
 }
 
@@ -92,16 +93,17 @@ fn free() -> u64 {
     super::super::field("/proc/meminfo", "HugePages_Free").parse().unwrap_or_default()
 }
 
-fn try_reserve(more: u64) -> io::Result<Borrowed> {
-    let pages = Borrowed::new(Path::new(RESERVED))?;
+/// Reserves `more` pages and returns how many there are then; none more if that many cannot be had.
+fn raise(pages: &Borrowed, more: u64) -> io::Result<u64> {
     let wanted = pages.before + more;
     for _ in 0..TRIES {
         pages.set(wanted)?;
         if number(&pages.file)? >= wanted {
-            return Ok(pages);
+            return Ok(wanted);
         }
         fs::write(COMPACT, "1")?;
     }
+    pages.set(pages.before)?;
     Err(io::Error::other(format!("memory is too scattered for vm.nr_hugepages={wanted}")))
 }
 
@@ -129,6 +131,8 @@ mod tests {
         let borrowed = Borrowed::new(&file).unwrap();
         borrowed.set(1_300).unwrap();
         assert_eq!(number(&file).unwrap(), 1_300);
+        // Somebody else does it too.
+        fs::write(&file, "1400\n").unwrap();
         drop(borrowed);
         assert_eq!(number(&file).unwrap(), 7);
     }
