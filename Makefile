@@ -65,7 +65,7 @@ bench-share: ## shares judged and credited a second (QUICK=1 for a rough answer)
 	@$(install) cmake nats-server
 	cargo run --release --package dcmf-system-tests --bin bench-share -- $(if $(QUICK),--quick)
 
-bench-idle: ## what the main application notices of mining (QUICK=1: rough; ONLY="--load 33 --mode worker")
+bench-idle: ## what the main application notices of mining, and what is noise (QUICK=1: rough; ONLY="--load 33 --mode worker")
 	@$(install) cmake nats-server nginx
 	cargo build --release --workspace --bins
 	cargo run --release --quiet --package dcmf-system-tests --bin bench-idle -- $(if $(QUICK),--quick) $(ONLY)

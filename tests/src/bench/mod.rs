@@ -5,6 +5,7 @@ pub mod idle;
 pub mod share;
 
 use crate::parts::repository;
+use idle::noise::{Noise, Verdict};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command, time::Duration};
@@ -29,8 +30,11 @@ pub struct Figure {
     /// What is wanted, where something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal: Option<f64>,
-    /// `higher` or `lower`.
+    /// `higher` or `lower`; `neither` for what only shows how much others are worth.
     pub better: &'static str,
+    /// What chance alone does to it, in the same unit, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
 }
 
 impl Figure {
@@ -69,7 +73,7 @@ impl Figure {
             |q: f64| sorted.get(((sorted.len().checked_sub(1)? as f64) * q).round() as usize).copied();
         let case = case.iter().cloned().collect();
         let (value, low, high) = (quantile(0.5)?, quantile(0.25)?, quantile(0.75)?);
-        Some(Self { name, case, value, unit, low, high, samples: sorted.len(), goal, better })
+        Some(Self { name, case, value, unit, low, high, samples: sorted.len(), goal, better, noise: None })
     }
 }
 
@@ -120,6 +124,15 @@ fn rounded(value: f64) -> String {
     if value.abs() < 1_000.0 { format!("{value:.3}") } else { format!("{value:.0}") }
 }
 
+fn noise(noise: &Noise) -> String {
+    let place = match noise.verdict {
+        Verdict::Within => "within",
+        Verdict::Below => "BELOW",
+        Verdict::Above => "ABOVE",
+    };
+    format!("  {place} the noise {} to {}", rounded(noise.low), rounded(noise.high))
+}
+
 /// Prints the table and writes `target/bench/<bench>.json`; returns the file.
 pub fn publish(bench: &str, figures: &[Figure]) -> io::Result<PathBuf> {
     let report = Report { bench, commit: output("git", &["rev-parse", "HEAD"]), host: host(), figures };
@@ -135,8 +148,9 @@ pub fn publish(bench: &str, figures: &[Figure]) -> io::Result<PathBuf> {
     );
     for (f, case) in figures.iter().zip(&cases) {
         let goal = f.goal.map_or_else(String::new, |g| format!(" (goal {g})"));
+        let noise = f.noise.as_ref().map_or_else(String::new, noise);
         table += &format!(
-            "{:<24} {case:<width$} {:>14} {:>14} {:>14}  {}{goal}\n",
+            "{:<24} {case:<width$} {:>14} {:>14} {:>14}  {}{goal}{noise}\n",
             f.name,
             rounded(f.low),
             rounded(f.value),

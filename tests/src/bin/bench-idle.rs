@@ -32,8 +32,8 @@ async fn measure(choice: &idle::Choice) -> Result<(), Failure> {
         _ = terminate.recv() => return Err("ended by a signal".into()),
     };
     let path = publish("idle", &figures)?;
-    for note in notes {
-        writeln!(std::io::stdout(), "{note}")?;
+    for line in idle::table::lines(&figures).iter().chain(&notes) {
+        writeln!(std::io::stdout(), "{line}")?;
     }
     tracing::info!(path = %path.display(), "written");
     if figures.is_empty() { Err("nothing could be measured".into()) } else { Ok(()) }

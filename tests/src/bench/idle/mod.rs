@@ -2,22 +2,26 @@
 //! windows, how much idle time is harvested, what a miner gets of a saturated machine, and how soon it gives way.
 //!
 //! [`generator`] and [`application`] are the load, [`stage`] runs them, [`modes`] lists what is compared, [`windows`] holds
-//! the arithmetic, [`pairs`], [`saturation`] and [`reaction`] measure, [`figures`] tells.
+//! the arithmetic, [`interleaving`] the order, [`noise`] tells results from chance, [`pairs`], [`saturation`] and
+//! [`reaction`] measure, [`figures`] and [`table`] tell.
 
 pub mod application;
 pub mod arrivals;
 pub mod control_group;
 pub mod figures;
 pub mod generator;
+pub mod interleaving;
 pub mod mining;
 pub mod modes;
 pub mod naive;
+pub mod noise;
 pub mod pairs;
 pub mod placement;
 pub mod processor_time;
 pub mod reaction;
 pub mod saturation;
 pub mod stage;
+pub mod table;
 pub mod windows;
 
 use crate::{bench::Figure, coordinator::Failure};
@@ -49,7 +53,7 @@ pub enum Part {
 /// What is chosen; what is left empty is not restricted.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Choice {
-    /// A rough answer in under two minutes
+    /// A rough answer in three minutes
     #[arg(long)]
     pub quick: bool,
     /// Only these parts
@@ -70,6 +74,10 @@ pub struct Choice {
     /// Pairs of each case
     #[arg(long)]
     pub pairs: Option<usize>,
+    /// Pairs without a miner in either window, which show the noise, of each application under each load; by default twice
+    /// as many as pairs of a case, in a rough answer as many
+    #[arg(long)]
+    pub noise: Option<usize>,
     /// Length of a window, milliseconds
     #[arg(long)]
     pub window_ms: Option<u64>,
@@ -141,9 +149,10 @@ pub async fn measure(choice: &Choice) -> Result<(Vec<Figure>, Vec<String>), Fail
     let cases = if choice.wants(Part::Pairs) { choice.cases()? } else { Vec::new() };
     let lengths = choice.lengths();
     let pairs = choice.pairs.unwrap_or(if choice.quick { 2 } else { 12 });
+    let noise = choice.noise.unwrap_or(if choice.quick { pairs } else { pairs * 2 });
     let mut notes = Notes::default();
     let mut mining = Mining::start().await?;
-    let mut figures = pairs::measure(&Plan { cases, pairs, lengths }, &mut mining, &mut notes).await;
+    let mut figures = pairs::measure(&Plan { cases, pairs, noise, lengths }, &mut mining, &mut notes).await;
     if choice.wants(Part::Saturated) {
         let (samples, seconds) = if choice.quick { (1, 1) } else { (5, 3) };
         let plan = saturation::Plan { samples, length: Duration::from_secs(seconds) };

@@ -90,53 +90,68 @@ impl Window {
     }
 }
 
+/// Latencies of one window over those of another, without a unit: above one, the first had the longer ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratios {
+    /// Of the medians.
+    pub p50: f64,
+    /// Of the means.
+    pub mean: f64,
+    /// Of the 99th percentiles.
+    pub p99: f64,
+    /// Of the 99.9th percentiles.
+    pub p999: f64,
+}
+
+impl Ratios {
+    fn of(above: &Latencies, below: &Latencies) -> Self {
+        Self {
+            p50: above.p50 / below.p50,
+            mean: above.mean / below.mean,
+            p99: above.p99 / below.p99,
+            p999: above.p999 / below.p999,
+        }
+    }
+}
+
 /// Two windows, one directly after the other, with the same arrivals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
     /// Without a miner.
     pub baseline: Window,
-    /// With one.
-    pub mining: Window,
-}
-
-/// What a miner did in one pair; ratios are with it over without.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
-    /// Of the median latency.
-    pub p50: f64,
-    /// Of the 99th percentile.
-    pub p99: f64,
-    /// Of the 99.9th percentile.
-    pub p999: f64,
-    /// Of the mean latency.
-    pub mean: f64,
-    /// The miner's processor time over the idle time of the window without it.
-    pub harvested: f64,
+    /// With one; in a pair that shows the noise, without one like the baseline.
+    pub other: Window,
+    /// Whether `other` was the first.
+    pub other_first: bool,
 }
 
 impl Pair {
     /// Whether the hypervisor and other programs left both windows alone.
     pub fn undisturbed(&self) -> bool {
         let alone = |window: &Window| window.stolen() <= MOST_STEAL && window.foreign() <= MOST_FOREIGN;
-        alone(&self.baseline) && alone(&self.mining)
+        alone(&self.baseline) && alone(&self.other)
     }
 
-    /// What the miner did. Infinite where the window without it had no idle time.
-    pub fn outcome(&self) -> Outcome {
-        let (with, without) = (&self.mining.latencies, &self.baseline.latencies);
-        Outcome {
-            p50: with.p50 / without.p50,
-            p99: with.p99 / without.p99,
-            p999: with.p999 / without.p999,
-            mean: with.mean / without.mean,
-            harvested: self.mining.miner.as_secs_f64() / self.baseline.idle.as_secs_f64(),
-        }
+    /// The other window over the baseline: what the miner did, or the noise where there was none.
+    pub fn ratios(&self) -> Ratios {
+        Ratios::of(&self.other.latencies, &self.baseline.latencies)
+    }
+
+    /// The second window over the first, whichever had the miner.
+    pub fn drift(&self) -> Ratios {
+        let (other, baseline) = (&self.other.latencies, &self.baseline.latencies);
+        if self.other_first { Ratios::of(baseline, other) } else { Ratios::of(other, baseline) }
+    }
+
+    /// The miner's processor time over the idle time of the baseline. Infinite where that had none.
+    pub fn harvested(&self) -> f64 {
+        self.other.miner.as_secs_f64() / self.baseline.idle.as_secs_f64()
     }
 }
 
-/// Whether the window with the miner is the first of the pair: in every other, so that a drift of the machine hits both
-/// kinds alike and each window has a neighbour of the other kind.
-pub fn mines_first(pair: usize) -> bool {
+/// Whether the baseline is the second window of the pair: in every other, so that a drift of the machine hits both kinds
+/// alike and each window has a neighbour of the other kind.
+pub fn other_first(pair: usize) -> bool {
     pair % 2 == 1
 }
 
@@ -178,8 +193,23 @@ fn interpolated(sorted: &[f64], q: f64) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    const CALM: Window = Window {
+        latencies: Latencies { p50: 1.0, p99: 1.0, p999: 1.0, mean: 1.0, requests: 1 },
+        length: Duration::from_secs(1),
+        processors: 1,
+        application: Duration::ZERO,
+        miner: Duration::ZERO,
+        idle: Duration::from_secs(1),
+        steal: Duration::ZERO,
+    };
+    /// A pair that counts.
+    pub const UNDISTURBED: Pair = Pair { baseline: CALM, other: CALM, other_first: false };
+    /// One that does not.
+    pub const STOLEN: Pair =
+        Pair { baseline: CALM, other: Window { steal: Duration::from_secs(1), ..CALM }, other_first: false };
 
     fn window(p99: f64, miner_ms: u64, idle_ms: u64, steal_ms: u64) -> Window {
         Window {
@@ -191,6 +221,10 @@ mod tests {
             idle: Duration::from_millis(idle_ms),
             steal: Duration::from_millis(steal_ms),
         }
+    }
+
+    fn pair(baseline: Window, other: Window) -> Pair {
+        Pair { baseline, other, other_first: false }
     }
 
     #[test]
@@ -205,35 +239,45 @@ mod tests {
 
     #[test]
     fn a_pair_compares_the_window_with_the_miner_to_the_one_without() {
-        let pair = Pair { baseline: window(200.0, 0, 1_250, 0), mining: window(210.0, 1_200, 0, 0) };
-        let outcome = pair.outcome();
-        assert_eq!((outcome.p50, outcome.p99, outcome.p999, outcome.mean), (1.0, 1.05, 1.05, 1.0));
-        assert_eq!(outcome.harvested, 0.96);
+        let pair = pair(window(200.0, 0, 1_250, 0), window(210.0, 1_200, 0, 0));
+        assert_eq!(pair.ratios(), Ratios { p50: 1.0, mean: 1.0, p99: 1.05, p999: 1.05 });
+        assert_eq!(pair.harvested(), 0.96);
         assert_eq!(pair.baseline.load(), 0.33);
         assert_eq!(pair.baseline.idle_share(), 0.625);
     }
 
     #[test]
+    fn a_drift_is_the_second_window_over_the_first_in_either_order() {
+        let (first, second) = (window(200.0, 0, 1_340, 0), window(250.0, 0, 1_340, 0));
+        let pairs = [
+            Pair { baseline: first, other: second, other_first: false },
+            Pair { baseline: second, other: first, other_first: true },
+        ];
+        assert_eq!(pairs.map(|pair| pair.drift().p99), [1.25, 1.25]);
+        assert_eq!(pairs.map(|pair| pair.ratios().p99), [1.25, 0.8]);
+    }
+
+    #[test]
     fn a_pair_does_not_count_when_the_hypervisor_took_more_than_two_percent_of_either_window() {
         let [calm, stolen] = [40, 41].map(|steal| window(200.0, 0, 1_340 - steal, steal));
-        assert!(Pair { baseline: calm, mining: calm }.undisturbed());
-        assert!(!Pair { baseline: stolen, mining: calm }.undisturbed());
-        assert!(!Pair { baseline: calm, mining: stolen }.undisturbed());
+        assert!(pair(calm, calm).undisturbed());
+        assert!(!pair(stolen, calm).undisturbed());
+        assert!(!pair(calm, stolen).undisturbed());
     }
 
     #[test]
     fn a_pair_does_not_count_when_other_programs_used_more_than_twelve_percent_of_either_window() {
         let [calm, busy] = [1_110, 1_090].map(|idle| window(200.0, 0, idle, 0));
         let mining = window(200.0, 1_200, 0, 0);
-        assert!(Pair { baseline: calm, mining }.undisturbed());
-        assert!(!Pair { baseline: busy, mining }.undisturbed());
+        assert!(pair(calm, mining).undisturbed());
+        assert!(!pair(busy, mining).undisturbed());
         let foreign = mining.foreign();
         assert!((0.069..0.071).contains(&foreign), "{foreign}");
     }
 
     #[test]
     fn the_order_within_pairs_alternates_and_each_pair_has_arrivals_of_its_own() {
-        assert_eq!([0, 1, 2, 3].map(mines_first), [false, true, false, true]);
+        assert_eq!([0, 1, 2, 3].map(other_first), [false, true, false, true]);
         assert_ne!(seed(0), seed(1));
     }
 
