@@ -29,13 +29,16 @@ use worker_core::{Input, Pace, SearchOrder};
 /// How long a chunk takes at most: a thread stops no later than this after it was told, give or take. Where the rhythm
 /// asks for a rest sooner, it is shorter.
 pub const CHUNK: Duration = Duration::from_millis(2);
-/// A chunk is searched in at most so many turns; after each the scheduler may choose again. It does so by itself only at a tick:
+/// A chunk is searched in about so many turns; after each the scheduler may choose again. It does so by itself only at a tick:
 /// who woke beside the search a microsecond too early to be owed the processor (EEVDF's lag) would wait up to four milliseconds.
 const TURNS: u64 = 40;
 /// Fewest positions of a turn: it is long beside what it costs to give way.
 const LEAST_TURN: u64 = 512;
 /// Positions of a turn are a multiple of this, so that the lanes of a vector stay full.
 const LANES: u64 = 64;
+/// Of a longer turn they are a multiple of this: of 64, and of the 48 and 56 that paths with two units take at a time. What they
+/// leave over another path does, whose code would have to be brought into the cache at each turn.
+const BATCHES: u64 = 1_344;
 /// Room for what one chunk finds. Chunks are short enough that a quarter of it is expected at most.
 const FINDINGS_PER_CHUNK: usize = 256;
 /// Most positions of a chunk.
@@ -416,8 +419,12 @@ fn most_positions(target: &Target) -> u64 {
 
 /// The budgets of the turns in which a chunk of `positions` is searched: at least one.
 fn turns(positions: u64) -> impl Iterator<Item = u64> {
-    let count = (positions / LEAST_TURN).clamp(1, TURNS);
-    let each = positions / count / LANES * LANES;
+    let wanted = positions / (positions / LEAST_TURN).clamp(1, TURNS);
+    let each = match wanted {
+        BATCHES.. => (wanted + BATCHES / 2) / BATCHES * BATCHES,
+        _ => (wanted / LANES * LANES).max(LANES),
+    };
+    let count = (positions / each).max(1);
     (1..=count).map(move |turn| if turn < count { each } else { positions - each * (count - 1) })
 }
 

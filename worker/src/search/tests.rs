@@ -107,12 +107,14 @@ fn a_chunk_is_searched_in_turns_that_are_neither_many_nor_short() {
     assert_eq!(of(1), [1]);
     assert_eq!(of(52), [52], "a slow algorithm's chunk stays whole");
     assert_eq!(of(1_100), [512, 588], "vectors stay full");
-    for positions in [1, 1_023, 5_000, 40_000, MAX_BUDGET] {
+    for positions in [1, 1_023, 5_000, 40_000, 80_000, 100_000, 127_500, MAX_BUDGET] {
         let turns = of(positions);
         assert_eq!(turns.iter().sum::<u64>(), positions);
-        assert!(turns.len() <= TURNS as usize);
+        assert!(turns.len() <= TURNS as usize * 3 / 2);
         assert!(turns.len() == 1 || turns.iter().all(|turn| *turn >= LEAST_TURN));
-        assert!(turns.iter().rev().skip(1).all(|turn| turn % LANES == 0));
+        let (last, others) = turns.split_last().unwrap();
+        assert!(others.iter().all(|turn| turn % if *turn < BATCHES { LANES } else { BATCHES } == 0));
+        assert!(others.iter().all(|turn| (*turn..=2 * turn).contains(last)));
     }
 }
 
