@@ -1,0 +1,220 @@
+//! Which share earns what: judged once more, by everything that was ever stored, for each ledger record as it is appended.
+
+use super::verdicts::{Claim, OfPool, Verdict};
+use crate::server::{
+    declared::{LEDGER, SHARE},
+    stream::{Stored, Stream},
+};
+use bus_schemas::{
+    Message, PoolId, TimestampMs, Work, WorkerId, ledger::LedgerRecord, share::Share, subject::Subject,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A message of the stream of shares.
+#[derive(Debug, Clone)]
+struct Sent {
+    pool: PoolId,
+    worker: WorkerId,
+    stored_at: TimestampMs,
+    share: Option<Share>,
+}
+
+/// What the ledger of a pool says, and which messages it accounts for.
+#[derive(Debug, Default)]
+struct Book {
+    records: Vec<(u64, LedgerRecord, Vec<u64>)>,
+    accounted: BTreeSet<u64>,
+    /// Up to where each stream was looked through.
+    reached: BTreeMap<String, u64>,
+}
+
+/// What came of a record.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Booked {
+    pub(crate) credited: u64,
+    pub(crate) refused: u64,
+    pub(crate) uncertain: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Earned {
+    shares: u64,
+    work: Work,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    pub(crate) pools: BTreeMap<PoolId, OfPool>,
+    books: BTreeMap<PoolId, Book>,
+    sent: BTreeMap<u64, Sent>,
+    streams: BTreeMap<String, BTreeMap<u64, u64>>,
+    /// Messages that no stream holds any more and no record accounts for.
+    destroyed: BTreeSet<u64>,
+}
+
+impl Shares {
+    /// A share was stored, or something in its place.
+    pub(crate) fn sent(&mut self, stream: &Stream, stored: &Stored) {
+        let Ok(Subject::Share(pool, worker)) = stored.subject.parse::<Subject>() else { return };
+        let share = Share::decode(&stored.payload).ok();
+        let sent = Sent { pool, worker, stored_at: stored.stored_at(), share };
+        self.sent.insert(stored.uid, sent);
+        self.streams.entry(stream.identity()).or_default().insert(stored.sequence, stored.uid);
+    }
+
+    /// The stream of shares is another one now; how many messages are gone for good.
+    pub(crate) fn shares_replaced(&mut self, now: Option<&Stream>) -> u64 {
+        let mut held = BTreeMap::new();
+        if let Some(stream) = now {
+            held = stream.from(1, ">").map(|m| (m.sequence, m.uid)).collect();
+            self.streams.insert(stream.identity(), held.clone());
+        }
+        let alive: BTreeSet<u64> = held.values().copied().collect();
+        let before = self.destroyed.len();
+        for uid in self.sent.keys() {
+            let accounted = self.books.values().any(|book| book.accounted.contains(uid));
+            if !alive.contains(uid) && !accounted {
+                self.destroyed.insert(*uid);
+            }
+        }
+        (self.destroyed.len() - before) as u64
+    }
+
+    /// The ledger is another one now.
+    pub(crate) fn ledger_replaced(&mut self, now: Option<&Stream>) {
+        for book in self.books.values_mut() {
+            book.records.retain(|(uid, ..)| now.is_some_and(|ledger| ledger.holds(*uid)));
+            book.accounted = book.records.iter().flat_map(|(_, _, uids)| uids.iter().copied()).collect();
+            book.reached.clear();
+        }
+        for (pool, of) in &mut self.pools {
+            let accounted = self.books.get(pool).map(|book| &book.accounted);
+            of.forget_credits(|uid| accounted.is_some_and(|accounted| accounted.contains(&uid)));
+        }
+    }
+
+    /// A record was stored on the ledger of a pool by somebody who knew what it follows.
+    pub(crate) fn recorded(&mut self, stored: &Stored) -> Result<Option<Booked>, String> {
+        let Ok(Subject::Ledger(pool)) = stored.subject.parse::<Subject>() else { return Ok(None) };
+        if !stored.is_guarded() {
+            return Ok(None);
+        }
+        let record = LedgerRecord::decode(&stored.payload)
+            .map_err(|error| format!("an owner's record of {LEDGER} cannot be read: {error}"))?;
+        let Self { pools, books, sent, streams, .. } = self;
+        let (book, of) = (books.entry(pool.clone()).or_default(), pools.entry(pool.clone()).or_default());
+        follows(book.records.last().map(|(_, r, _)| r), &record)?;
+        let stream = record.shares_stream.clone().unwrap_or_default();
+        let held = streams
+            .get(&stream)
+            .ok_or_else(|| format!("record {} counts in a stream {stream} that never was", record.number))?;
+        let from = book.reached.get(&stream).copied().unwrap_or(0) + 1;
+        let mut uids = Vec::new();
+        let (mut must, mut may): (BTreeMap<WorkerId, Earned>, BTreeMap<WorkerId, Earned>) =
+            Default::default();
+        let mut refusals: Vec<String> = Vec::new();
+        for uid in held.range(from..=record.shares_to).map(|(_, uid)| *uid) {
+            let Some(message) = sent.get(&uid).filter(|m| m.pool == pool) else { continue };
+            if book.accounted.contains(&uid) {
+                continue;
+            }
+            uids.push(uid);
+            let claim = Claim {
+                uid,
+                stream: &stream,
+                worker: &message.worker,
+                stored_at: message.stored_at,
+                share: message.share.as_ref(),
+            };
+            let earned = match of.judge(&claim) {
+                Verdict::Must => must.entry(message.worker.clone()).or_default(),
+                Verdict::May => may.entry(message.worker.clone()).or_default(),
+                Verdict::MustNot(why) => {
+                    refusals.push(format!("{} of {}: {why}", uid, message.worker));
+                    continue;
+                }
+            };
+            earned.shares += 1;
+            let work = message.share.as_ref().map_or(Work::ZERO, |s| s.bits.work());
+            earned.work = earned.work.saturating_add(work);
+        }
+        compare(&record, uids.len() as u64, &must, &may)
+            .map_err(|error| format!("{error}; not to be credited: {refusals:?}"))?;
+        book.reached.insert(stream, record.shares_to);
+        book.accounted.extend(uids.iter().copied());
+        let sum = |earned: &BTreeMap<WorkerId, Earned>| earned.values().map(|e| e.shares).sum::<u64>();
+        let credited: u64 = record.credits.iter().map(|c| c.shares).sum();
+        let booked = Booked { credited, refused: uids.len() as u64 - credited, uncertain: sum(&may) };
+        book.records.push((stored.uid, record, uids));
+        Ok(Some(booked))
+    }
+
+    /// Whether everything is accounted for that the stream took before then.
+    pub(crate) fn check_accounted(&self, stream: &Stream, before_us: u64) -> Result<(), String> {
+        let old = stream.from(1, ">").filter(|m| m.stamp_us < before_us);
+        for (uid, sent) in old.filter_map(|m| Some((m.uid, self.sent.get(&m.uid)?))) {
+            let accounted = self.books.get(&sent.pool).is_some_and(|book| book.accounted.contains(&uid));
+            if !accounted {
+                return Err(format!(
+                    "message {uid} of {SHARE} by {} of {}, stored {} ms before, is never accounted for",
+                    sent.worker,
+                    sent.pool,
+                    TimestampMs(before_us / 1_000).since(sent.stored_at)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Records count on from one another; of two owners one writes.
+fn follows(before: Option<&LedgerRecord>, record: &LedgerRecord) -> Result<(), String> {
+    let (number, total, work, epoch) =
+        before.map_or((0, 0, Work::ZERO, 0), |r| (r.number, r.total_shares, r.total_work, r.epoch));
+    let new: u64 = record.credits.iter().map(|c| c.shares).sum();
+    let earned = record.credits.iter().fold(work, |sum, c| sum.saturating_add(c.work));
+    let right = record.number == number + 1
+        && record.total_shares == total + new
+        && record.total_work == earned
+        && record.epoch >= epoch;
+    if right {
+        return Ok(());
+    }
+    Err(format!(
+        "record {} of epoch {} with {} shares in all does not count on from record {number} of epoch {epoch} with {total}",
+        record.number, record.epoch, record.total_shares
+    ))
+}
+
+fn compare(
+    record: &LedgerRecord,
+    messages: u64,
+    must: &BTreeMap<WorkerId, Earned>,
+    may: &BTreeMap<WorkerId, Earned>,
+) -> Result<(), String> {
+    let number = record.number;
+    let credited: u64 = record.credits.iter().map(|c| c.shares).sum();
+    let refused: u64 = record.refused.iter().map(|r| r.shares).sum();
+    if credited + refused != messages {
+        return Err(format!(
+            "record {number} accounts for {credited} + {refused} shares up to {}, the stream holds {messages} that were not accounted for",
+            record.shares_to
+        ));
+    }
+    let workers: BTreeSet<_> = must.keys().chain(record.credits.iter().map(|c| &c.worker)).collect();
+    for worker in workers {
+        let least = must.get(worker).copied().unwrap_or_default();
+        let open = may.get(worker).copied().unwrap_or_default();
+        let has = record.credits.iter().find(|c| c.worker == *worker);
+        let (shares, work) = has.map_or((0, Work::ZERO), |c| (c.shares, c.work));
+        let most = (least.shares + open.shares, least.work.saturating_add(open.work));
+        if shares < least.shares || shares > most.0 || work < least.work || work > most.1 {
+            return Err(format!(
+                "record {number} credits {worker} with {shares} shares worth {work:?}; true are {} worth {:?}, and {} more may be",
+                least.shares, least.work, open.shares
+            ));
+        }
+    }
+    Ok(())
+}

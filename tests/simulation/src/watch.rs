@@ -1,0 +1,215 @@
+//! Every stored message, every replaced store and every search is told to the truth.
+
+use crate::{
+    random::Random,
+    server::{
+        declared::{CONFIG, IN_FORCE, JOB, LEDGER, MEMBERS, SHARE, THROTTLE, key_of, key_subject},
+        stream::Stored,
+    },
+    truth::orders::Given,
+    world::World,
+};
+use bus_schemas::{
+    Message, WorkerId,
+    config::{ConfigKey, InForce},
+    job::Job,
+    member::Member,
+    policy::FarmConfig,
+    subject::Subject,
+    throttle::{KeptOrders, Throttle, ThrottleTarget, kept_key},
+};
+use std::rc::Rc;
+use worker_core::{Assignment, Notice, SearchOrder};
+
+/// With so many processes the invariants of cores are looked at only now and then: a look costs a pass over all members.
+const MANY: usize = 50;
+const SELDOM_PERMILLE: u64 = 20;
+
+impl World {
+    /// Makes the streams that are missing.
+    pub(crate) fn ensure_streams(self: &Rc<Self>) {
+        let made = self.server.borrow_mut().ensure(self.now());
+        made.iter().for_each(|stream| self.replaced(stream));
+    }
+
+    /// Whether to look at everything that must hold after this step.
+    pub(crate) fn checks_now(&self) -> bool {
+        self.options.workers < MANY || self.random.borrow_mut().chance(SELDOM_PERMILLE)
+    }
+
+    /// A stream took a message.
+    pub(crate) fn stored(self: &Rc<Self>, stream: &str, stored: &Stored) {
+        let mut truth = self.truth.borrow_mut();
+        match stream {
+            SHARE => {
+                self.counts.borrow_mut().shares += 1;
+                let server = self.server.borrow();
+                if let Some(stream) = server.peek(SHARE) {
+                    truth.shares.sent(stream, stored);
+                }
+            }
+            LEDGER => match truth.shares.recorded(stored) {
+                Ok(Some(booked)) => {
+                    let mut counts = self.counts.borrow_mut();
+                    counts.records += 1;
+                    counts.credited += booked.credited;
+                    counts.refused += booked.refused;
+                    counts.uncertain += booked.uncertain;
+                }
+                Ok(None) => {}
+                Err(wrong) => self.fail(|| format!("the ledger: {wrong}")),
+            },
+            JOB => {
+                if let Ok(job) = Job::decode(&stored.payload)
+                    && stored.is_guarded()
+                    && job.check().is_ok()
+                {
+                    let pool = job.pool.clone();
+                    truth.shares.pools.entry(pool).or_default().job(job, stored.stored_at());
+                }
+            }
+            MEMBERS => {
+                if let Ok(member) = Member::decode(&stored.payload)
+                    && stored.is_guarded()
+                {
+                    truth.shares.pools.entry(member.pool.clone()).or_default().member(member);
+                }
+            }
+            THROTTLE => {
+                drop(truth);
+                self.ordered(stored);
+            }
+            CONFIG => {
+                let value = (!stored.headers.deletes).then_some(&*stored.payload);
+                truth.configs.wished(key_of(CONFIG, &stored.subject), stored.sequence, value, self.now());
+            }
+            IN_FORCE => {
+                drop(truth);
+                self.note_halted();
+            }
+            _ => {}
+        }
+    }
+
+    fn ordered(&self, stored: &Stored) {
+        let Ok(Subject::Throttle(target)) = stored.subject.parse::<Subject>() else { return };
+        let Ok(order) = Throttle::decode(&stored.payload) else { return };
+        if order.check().is_err() {
+            return;
+        }
+        let at_us = self.now();
+        let until_us = at_us + u64::from(order.ttl_seconds) * 1_000_000;
+        let stored_at_ms = stored.stored_at().0;
+        let given = Given { order, uid: stored.uid, at_us, stored_at_ms, until_us, certain: true };
+        self.truth.borrow_mut().orders.given(target, given);
+    }
+
+    /// Whether the bucket of what is in force halts the farm.
+    fn note_halted(&self) {
+        let halted = {
+            let server = self.server.borrow();
+            let last = server.peek(IN_FORCE).and_then(|s| s.last_of(&key_subject(IN_FORCE, "farm")));
+            last.filter(|last| !last.headers.deletes)
+                .and_then(|last| InForce::<FarmConfig>::decode(&last.payload).ok())
+                .is_some_and(|farm| farm.config.halted)
+        };
+        let configs = &mut self.truth.borrow_mut().configs;
+        match (halted, configs.halted_since_us) {
+            (true, None) => configs.halted_since_us = Some(self.now()),
+            (false, _) => configs.halted_since_us = None,
+            _ => {}
+        }
+    }
+
+    /// A stream or bucket is another one now, or gone.
+    pub(crate) fn replaced(self: &Rc<Self>, stream: &str) {
+        {
+            let server = self.server.borrow();
+            let now = server.peek(stream);
+            let mut truth = self.truth.borrow_mut();
+            truth.configs.disturbed_us = self.now();
+            match stream {
+                SHARE => self.counts.borrow_mut().destroyed += truth.shares.shares_replaced(now),
+                LEDGER => truth.shares.ledger_replaced(now),
+                JOB => truth.shares.pools.values_mut().for_each(|pool| pool.jobs_replaced()),
+                MEMBERS => {
+                    let jobs: Vec<_> = truth.shares.pools.values().flat_map(|p| p.job_ids()).collect();
+                    truth.slots.forgive(jobs.into_iter());
+                    truth.shares.pools.values_mut().for_each(|pool| pool.members_replaced());
+                }
+                CONFIG => {
+                    let held = now.into_iter().flat_map(|s| s.from(1, ">"));
+                    truth.configs.replaced(held.map(|m| {
+                        let value = (!m.headers.deletes).then_some(&*m.payload);
+                        (key_of(CONFIG, &m.subject), m.sequence, value)
+                    }));
+                }
+                _ => {}
+            }
+        }
+        if matches!(stream, THROTTLE | IN_FORCE) {
+            self.orders_disturbed();
+        }
+        if stream == IN_FORCE {
+            self.note_halted();
+        }
+        self.notice(stream);
+    }
+
+    /// An order is certain as long as the stream or what was kept tells of it.
+    fn orders_disturbed(&self) {
+        let server = self.server.borrow();
+        let (stream, bucket) = (server.peek(THROTTLE), server.peek(IN_FORCE));
+        let is_kept = |target: &ThrottleTarget, given: &Given| {
+            let last = bucket.and_then(|b| b.last_of(&key_subject(IN_FORCE, kept_key(target))));
+            let kept = last.filter(|last| !last.headers.deletes);
+            let kept = kept.and_then(|last| KeptOrders::decode(&last.payload).ok());
+            kept.is_some_and(|kept| {
+                let same = |k: &bus_schemas::throttle::KeptOrder| {
+                    k.order == given.order && k.stored_at_ms.0 == given.stored_at_ms
+                };
+                kept.orders.iter().any(same)
+            })
+        };
+        for ((target, _), given) in &mut self.truth.borrow_mut().orders.last {
+            given.certain &= stream.is_some_and(|s| s.holds(given.uid)) || is_kept(target, given);
+        }
+    }
+
+    /// A search begins.
+    pub(crate) fn begins_search(&self, process: usize, order: &SearchOrder) {
+        let life = self.with_process(process, |p| p.life);
+        let Assignment { job, slot, .. } = &*order.assignment;
+        let begun = self.truth.borrow_mut().slots.begins(&job.id, *slot, (process, life));
+        if let Err(wrong) = begun {
+            self.fail(|| wrong);
+        }
+    }
+
+    /// A search finds something.
+    pub(crate) fn finds(&self, assignment: &Assignment, row: u64, nonce: u32, _: &[u8; 32]) {
+        let found = self.truth.borrow_mut().slots.finds(&assignment.job.id, assignment.slot, row, nonce);
+        if let Err(wrong) = found {
+            self.fail(|| wrong);
+        }
+    }
+
+    /// A worker notes something.
+    pub(crate) fn note(&self, worker: &WorkerId, notice: &Notice) {
+        if !matches!(notice, Notice::ShareFound { .. } | Notice::ShareStored { .. }) {
+            self.tell(|| format!("{worker} notes {notice:?}"));
+        }
+    }
+
+    /// The good document with which a key begins.
+    pub(crate) fn first_documents(&self, random: &mut Random) -> Vec<(ConfigKey, String)> {
+        let pools = self.pools.iter().map(|pool| ConfigKey::Pool(pool.clone()));
+        let mut first: Vec<_> = pools.map(|key| (key, crate::plan::pool_document(random, true))).collect();
+        for worker in 0..self.options.workers {
+            if let Ok(id) = WorkerId::new(crate::plan::worker_name(worker)) {
+                first.push((ConfigKey::Node(id), crate::plan::node_document(worker, random, true)));
+            }
+        }
+        first
+    }
+}

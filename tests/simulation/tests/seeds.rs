@@ -1,0 +1,36 @@
+//! Some hundred farms, each disturbed for some minutes of virtual time.
+
+use simulation::{Counts, Options, run, shrink};
+
+fn play(options: &Options) -> Counts {
+    let report = run(options);
+    if report.failure.is_some() {
+        let report = shrink(report);
+        let steps: Vec<_> = report.steps.iter().map(|(place, step)| format!("{place}: {step:?}")).collect();
+        panic!("{:?}\n{}\n{}", report.failure, steps.join("\n"), report.options.command());
+    }
+    report.counts
+}
+
+#[test]
+fn whatever_happens_to_a_farm_its_promises_hold() {
+    let mut counts = Counts::default();
+    for seed in 1..=200 {
+        counts.add(play(&Options::new(seed, Options::workers_of(seed), 2)));
+    }
+    assert!(counts.crashes > 200 && counts.partitions > 200 && counts.restores > 20, "{}", counts.summary());
+    assert!(counts.credited > 2_000 && counts.orders > 100 && counts.edits > 100, "{}", counts.summary());
+}
+
+#[test]
+fn a_farm_of_two_hundred_workers_keeps_its_promises() {
+    let counts = play(&Options { coordinators: Some(3), ..Options::new(7, 200, 1) });
+    assert!(counts.credited > 500, "{}", counts.summary());
+}
+
+#[test]
+fn one_seed_gives_one_simulation() {
+    let story = |seed| run(&Options { story: true, ..Options::new(seed, 4, 1) }).story;
+    let told = story(5);
+    assert!(told.len() > 100 && told == story(5) && told != story(6));
+}
