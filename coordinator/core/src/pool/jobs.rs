@@ -267,9 +267,10 @@ impl Jobs {
         }
     }
 
-    /// When [`Jobs::next`] may have a reason that no input brings.
+    /// When [`Jobs::next`] may have a reason that no input brings. While a job is on its way only the word that it was stored
+    /// brings the next.
     pub(crate) fn deadline(&self, config: &PoolConfig) -> Option<MonoMs> {
-        self.latest.as_ref()?;
+        self.latest.as_ref().filter(|_| self.in_flight.is_none())?;
         let due = self.published_at?.plus(config.job_refresh_ms.into());
         Some(self.held_until.map_or(due, |held| due.max(held)))
     }
@@ -281,4 +282,25 @@ pub(crate) enum Remembered {
     New,
     Before,
     Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus_schemas::{Blob, examples};
+
+    #[test]
+    fn while_a_job_is_on_its_way_nothing_is_due_however_long_that_takes() {
+        let Job { pool, algorithm, work, network_target, height, .. } = examples::job().unwrap();
+        let (mut jobs, config) = (Jobs::default(), PoolConfig::default());
+        let refresh_ms = u64::from(config.job_refresh_ms);
+        let at = |ms| Now { mono: MonoMs(ms), wall: TimestampMs(ms) };
+        jobs.offer(Box::new(Template { algorithm, work, network_target, height, assembly: Blob::default() }));
+        let (job, _) = jobs.next(&pool, 1, 1, &config, (0, None), at(0)).unwrap();
+        assert_eq!(jobs.deadline(&config), None);
+        assert!(jobs.next(&pool, 1, 1, &config, (0, None), at(2 * refresh_ms)).is_none());
+        jobs.published(&job.id, TimestampMs(5));
+        assert_eq!(jobs.deadline(&config), Some(MonoMs(refresh_ms)));
+        assert!(jobs.next(&pool, 1, 1, &config, (0, None), at(2 * refresh_ms)).is_some());
+    }
 }
