@@ -272,6 +272,17 @@ fn a_worker_that_leaves_frees_its_slot_for_the_next_job_only() {
 }
 
 #[test]
+fn whoever_gets_a_freed_slot_has_no_difficulty_for_the_jobs_of_its_former_holder() {
+    let mut farm = mining();
+    let (first, slot) = (farm.job().sequence, farm.join(2, "s2").unwrap().slot);
+    farm.leave(2, "s2");
+    farm.pool_input(PoolInput::Template(template(2, HARD_BITS, 101)));
+    let next = farm.join(3, "s3").unwrap();
+    assert_eq!((next.slot, next.bits_for_job(first)), (slot, None));
+    assert!(next.bits_for_job(farm.job().sequence).is_some());
+}
+
+#[test]
 fn a_pool_without_room_or_algorithm_refuses_a_join_with_its_code() {
     let mut farm = Farm::new(r#"{"slot_bits":1}"#);
     farm.pool_input(PoolInput::Template(template(1, HARD_BITS, 100)));

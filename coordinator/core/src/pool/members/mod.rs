@@ -178,7 +178,8 @@ impl Members {
             generation,
             slot_generation: generation,
             epoch: terms.epoch,
-            difficulty: vec![DifficultyStep { from_job: 0, bits }],
+            // Under an earlier job the slot may have been another's, and a worker that missed jobs still knows one.
+            difficulty: vec![DifficultyStep { from_job: terms.job_sequence, bits }],
             reason: reason.clone(),
             decided_at_ms: now.wall,
         };
