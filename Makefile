@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-knots lint parts deny bench-share bench-idle bench-hash fuzz clean
+.PHONY: help run test test-knots simulate lint parts deny bench-share bench-idle bench-hash fuzz clean
 
 # One place each for what a person may choose:  make run CHAIN=litecoin FOR=60s
 CHAIN ?= embedded
@@ -12,6 +12,8 @@ ONLY ?=
 PEER ?=
 FUZZ_TARGET ?=
 FUZZ_SECONDS ?= 60
+SEEDS ?= 500
+WORKERS ?=
 
 install := tests/parts/install.sh
 # RandomX's reference library is built with it; `make parts` and `make run` see to it that it is there.
@@ -45,6 +47,9 @@ test-knots: ## the tests against Bitcoin Knots, from Debian sid (make test runs 
 	@$(install) cmake nats-server btcd bitcoin-knots
 	cargo build --workspace --all-targets
 	cargo test --workspace -- bitcoin_knots
+
+simulate: ## farms under virtual time on a bus that fails in every way (SEEDS=, WORKERS= of each; each seed chooses without)
+	cargo run --release --package dcmf-simulation -- --seeds $(SEEDS) $(if $(WORKERS),--workers $(WORKERS))
 
 lint: ## formatting and clippy, warnings denied; what is written for 64-bit ARM is compiled
 	@$(install) aarch64-target

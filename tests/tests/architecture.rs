@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker/core", &["bus-schemas"]),
     ("worker", &["bus-schemas", "algorithms/*", "nats", "worker/core"]),
     ("tests", &["*"]),
+    ("tests/simulation", &["bus-schemas", "coordinator/core", "worker/core"]),
 ];
 
 /// Packages that decide or define only: the same input gives the same output, today and in a simulation.
@@ -40,6 +41,7 @@ const PURE: &[&str] = &[
     "algorithms/certification",
     "coordinator/core",
     "worker/core",
+    "tests/simulation",
 ];
 
 /// Packages whose rules hold for their tests too, and that have a `clippy.toml` of their own.

@@ -3,7 +3,7 @@
 use crate::{
     checks::HEARD_WITHIN_US,
     server::declared::{BLOCK, IN_FORCE, MEMBERS, SHARE, key_subject},
-    truth::configs::Wanted,
+    truth::{configs::Wanted, slots::Tally},
     world::{Core, Kind, World},
 };
 use bus_schemas::{
@@ -20,6 +20,14 @@ use std::{cell::RefCell, rc::Rc};
 
 /// When all is quiet a share is accounted for within this time, microseconds.
 const ACCOUNTED_WITHIN_US: u64 = 5_000_000;
+
+/// A block is decided within this time, microseconds.
+const DECIDED_WITHIN_US: u64 = 60_000_000;
+/// So often it is looked, with so many microseconds between.
+const LOOKS: usize = 8;
+const LOOK_US: u64 = 1_700_000;
+
+type Check = fn(&Rc<World>) -> Result<(), String>;
 
 /// What the newest good edits say of a worker.
 struct Wishes {
@@ -38,16 +46,29 @@ impl World {
         of.collect()
     }
 
-    /// Checks everything that holds when all is quiet.
+    /// Checks everything that holds when all is quiet; what is on its way at this very moment has time to arrive.
     pub(crate) fn check_quiet(self: &Rc<Self>) {
-        self.check_workers();
-        let wrong = self
-            .check_documents()
-            .and_then(|()| self.check_accounts())
-            .and_then(|()| self.pools.iter().try_for_each(|pool| self.check_pool(pool)));
-        if let Err(wrong) = wrong {
-            self.fail(|| format!("when all is quiet: {wrong}"));
+        let mut open: Vec<Check> = vec![Self::check_documents, Self::check_accounts, Self::check_pools];
+        let mut wrong = None;
+        for _ in 0..LOOKS {
+            self.check_workers();
+            open.retain(|check| match check(self) {
+                Ok(()) => false,
+                Err(what) => {
+                    wrong = Some(what);
+                    true
+                }
+            });
+            if open.is_empty() || self.failure().is_some() {
+                return;
+            }
+            self.run_until(self.now() + LOOK_US);
         }
+        self.fail(|| format!("when all is quiet: {}", wrong.unwrap_or_default()));
+    }
+
+    fn check_pools(self: &Rc<Self>) -> Result<(), String> {
+        self.pools.iter().try_for_each(|pool| self.check_pool(pool))
     }
 
     /// What is in force is the newest good edit.
@@ -87,11 +108,13 @@ impl World {
         let shares = server.peek(SHARE).ok_or("the stream of shares is missing")?;
         let before_us = server.clock_us(self.now()) - ACCOUNTED_WITHIN_US;
         self.truth.borrow().shares.check_accounted(shares, before_us)?;
+        self.truth.borrow().blocks.check()?;
         let blocks = server.peek(BLOCK).ok_or("the stream of blocks is missing")?;
         for pool in &self.pools {
             for last in blocks.last_of_each(&filter::blocks(pool)) {
                 let record = BlockRecord::decode(&last.payload);
-                if record.is_ok_and(|record| record.state == BlockState::Found) {
+                let old = last.stamp_us + DECIDED_WITHIN_US < server.clock_us(self.now());
+                if old && record.is_ok_and(|record| record.state == BlockState::Found) {
                     return Err(format!("a block of {} is never decided", last.subject));
                 }
             }
@@ -129,7 +152,7 @@ impl World {
         let core = core.borrow();
         let job = core.job(pool).cloned().ok_or_else(|| format!("{owner} has no job for {pool}"))?;
         let processes = self.processes.borrow();
-        for process in processes.iter() {
+        for (number, process) in processes.iter().enumerate() {
             let Kind::Worker { id, pool: of, threads, .. } = &process.kind else { continue };
             let Core::Worker(worker) = &process.core else {
                 return Err(format!("{id} does not run"));
@@ -145,6 +168,11 @@ impl World {
             }
             if status.outbox_len > 0 {
                 return Err(format!("{} shares of {id} wait for ever", status.outbox_len));
+            }
+            let tally = self.truth.borrow().slots.tallies.get(&(number, process.life)).copied();
+            let Tally { wanted, stored, dropped } = tally.unwrap_or_default();
+            if wanted != stored + dropped {
+                return Err(format!("{id} found {wanted} shares, {stored} are stored and {dropped} dropped"));
             }
             self.check_set_point(pool, id, *threads, &status)?;
             if status.set_point.enabled() {

@@ -131,6 +131,7 @@ fn hire(world: &Rc<World>, name: String, kind: Kind, random: &mut Random) {
         random: of(2),
         core: Core::None,
         up_since_us: 0,
+        ticks: (0, 0),
         shutdown: None,
     });
     world.schedule(random.below(1_000_000), move |world| world.start(number));

@@ -1,20 +1,25 @@
 //! Every stored message, every replaced store and every search is told to the truth.
 
 use crate::{
+    checks::HEARD_WITHIN_US,
     random::Random,
     server::{
-        declared::{CONFIG, IN_FORCE, JOB, LEDGER, MEMBERS, SHARE, THROTTLE, key_of, key_subject},
-        stream::Stored,
+        declared::{
+            BLOCK, CONFIG, FOUND, IN_FORCE, JOB, LEDGER, MEMBERS, SHARE, THROTTLE, key_of, key_subject,
+        },
+        stream::{Publish, Stored},
     },
-    truth::orders::Given,
+    truth::{orders::Given, verdicts::Claim},
     world::World,
 };
 use bus_schemas::{
     Message, WorkerId,
+    block::BlockRecord,
     config::{ConfigKey, InForce},
     job::Job,
     member::Member,
     policy::FarmConfig,
+    share::Share,
     subject::Subject,
     throttle::{KeptOrders, Throttle, ThrottleTarget, kept_key},
 };
@@ -79,6 +84,21 @@ impl World {
                 drop(truth);
                 self.ordered(stored);
             }
+            FOUND => {
+                let Ok(Subject::Found(pool, worker)) = stored.subject.parse::<Subject>() else { return };
+                let share = Share::decode(&stored.payload).ok();
+                let (share, stored_at) = (share.as_ref(), stored.stored_at());
+                let claim = Claim { uid: stored.uid, stream: FOUND, worker: &worker, stored_at, share };
+                let block = truth.shares.pools.get(&pool).and_then(|of| of.block(&claim));
+                if let Some((job, hash)) = block {
+                    truth.blocks.found(job, hash);
+                }
+            }
+            BLOCK => {
+                if let Ok(record) = BlockRecord::decode(&stored.payload) {
+                    truth.blocks.kept(record.job, record.hash);
+                }
+            }
             CONFIG => {
                 let value = (!stored.headers.deletes).then_some(&*stored.payload);
                 truth.configs.wished(key_of(CONFIG, &stored.subject), stored.sequence, value, self.now());
@@ -88,6 +108,16 @@ impl World {
                 self.note_halted();
             }
             _ => {}
+        }
+    }
+
+    /// An owner published something that no stream took.
+    pub(crate) fn unstored(&self, publish: &Publish) {
+        if publish.headers.expected.is_some()
+            && let Ok(Subject::Job(pool)) = publish.subject.parse::<Subject>()
+            && let Ok(job) = Job::decode(&publish.payload)
+        {
+            self.truth.borrow_mut().shares.pools.entry(pool).or_default().unstored_job(job);
         }
     }
 
@@ -128,13 +158,18 @@ impl World {
             let now = server.peek(stream);
             let mut truth = self.truth.borrow_mut();
             truth.configs.disturbed_us = self.now();
+            if matches!(stream, FOUND | JOB | MEMBERS) {
+                truth.blocks.forgive();
+            }
             match stream {
                 SHARE => self.counts.borrow_mut().destroyed += truth.shares.shares_replaced(now),
                 LEDGER => truth.shares.ledger_replaced(now),
-                JOB => truth.shares.pools.values_mut().for_each(|pool| pool.jobs_replaced()),
+                JOB => {
+                    truth.slots.forgive(0);
+                    truth.shares.pools.values_mut().for_each(|pool| pool.jobs_replaced());
+                }
                 MEMBERS => {
-                    let jobs: Vec<_> = truth.shares.pools.values().flat_map(|p| p.job_ids()).collect();
-                    truth.slots.forgive(jobs.into_iter());
+                    truth.slots.forgive(self.now() + HEARD_WITHIN_US);
                     truth.shares.pools.values_mut().for_each(|pool| pool.members_replaced());
                 }
                 CONFIG => {
@@ -180,7 +215,7 @@ impl World {
     pub(crate) fn begins_search(&self, process: usize, order: &SearchOrder) {
         let life = self.with_process(process, |p| p.life);
         let Assignment { job, slot, .. } = &*order.assignment;
-        let begun = self.truth.borrow_mut().slots.begins(&job.id, *slot, (process, life));
+        let begun = self.truth.borrow_mut().slots.begins(&job.id, *slot, (process, life), self.now());
         if let Err(wrong) = begun {
             self.fail(|| wrong);
         }
@@ -195,9 +230,16 @@ impl World {
     }
 
     /// A worker notes something.
-    pub(crate) fn note(&self, worker: &WorkerId, notice: &Notice) {
-        if !matches!(notice, Notice::ShareFound { .. } | Notice::ShareStored { .. }) {
-            self.tell(|| format!("{worker} notes {notice:?}"));
+    pub(crate) fn note(&self, process: usize, notice: &Notice) {
+        let (name, life) = self.with_process(process, |p| (p.name.clone(), p.life));
+        let slots = &mut self.truth.borrow_mut().slots;
+        let tally = slots.tallies.entry((process, life)).or_default();
+        match notice {
+            // Here a block is always a share as well: no difficulty is above the network's.
+            Notice::ShareFound { block, .. } => tally.wanted += if *block { 2 } else { 1 },
+            Notice::ShareStored { .. } => tally.stored += 1,
+            Notice::SharesDropped { count, .. } => tally.dropped += count,
+            _ => self.tell(|| format!("{name} notes {notice:?}")),
         }
     }
 

@@ -25,6 +25,12 @@ use std::{
 };
 use worker_core::WorkerCore;
 
+/// Most that can happen at one moment.
+const MOST_AT_ONCE: u64 = 500_000;
+
+/// So often a core may be called at one moment because its deadline has come.
+const MOST_TICKS_AT_ONCE: u32 = 20;
+
 /// What a process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -58,6 +64,8 @@ pub(crate) struct Process {
     pub(crate) core: Core,
     /// Since when it runs.
     pub(crate) up_since_us: u64,
+    /// When it was last woken by its deadline, and how often at that moment.
+    pub(crate) ticks: (u64, u32),
     /// Asked to end in order.
     pub(crate) shutdown: Option<crate::queue::Queue<()>>,
 }
@@ -145,8 +153,14 @@ impl World {
 
     /// Lets time pass until then, or until something is wrong.
     pub(crate) fn run_until(self: &Rc<Self>, end_us: u64) {
+        let mut standing = 0_u64;
         loop {
-            while self.executor.step() {}
+            while self.executor.step() && standing < MOST_AT_ONCE {
+                standing += 1;
+            }
+            if standing >= MOST_AT_ONCE {
+                self.fail(|| "something goes on and on without time passing".to_owned());
+            }
             if self.failure.borrow().is_some() {
                 return;
             }
@@ -158,6 +172,7 @@ impl World {
                 }
             };
             let Some(event) = next else { break };
+            standing = if event.at_us > self.now() { 0 } else { standing + 1 };
             self.now_us.set(event.at_us);
             (event.run)(self);
         }
@@ -174,6 +189,20 @@ impl World {
 
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.borrow().clone()
+    }
+
+    /// A process is woken by its own deadline; `true` when that has come again and again without moving on.
+    pub(crate) fn ticks(&self, process: usize) -> bool {
+        let now = self.now();
+        let stands = self.with_process(process, |p| {
+            p.ticks = if p.ticks.0 == now { (now, p.ticks.1 + 1) } else { (now, 1) };
+            p.ticks.1 > MOST_TICKS_AT_ONCE
+        });
+        if stands {
+            let name = self.with_process(process, |p| p.name.clone());
+            self.fail(|| format!("{name}: its deadline has come and does not move on"));
+        }
+        stands
     }
 
     /// A line of what happened, if anybody wants to read it.
@@ -284,7 +313,11 @@ impl World {
             reply: None,
         };
         self.fan_out(&plain);
-        let (ack, stored) = self.server.borrow_mut().store(new, self.now())?;
+        let stored = self.server.borrow_mut().store(new.clone(), self.now());
+        if stored.is_err() {
+            self.unstored(&new);
+        }
+        let (ack, stored) = stored?;
         let Some(stored) = stored else { return Ok(ack) };
         let taken = {
             let server = self.server.borrow();

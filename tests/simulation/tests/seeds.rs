@@ -1,6 +1,9 @@
 //! Some hundred farms, each disturbed for some minutes of virtual time.
 
 use simulation::{Counts, Options, run, shrink};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SEEDS: u64 = 200;
 
 fn play(options: &Options) -> Counts {
     let report = run(options);
@@ -14,10 +17,22 @@ fn play(options: &Options) -> Counts {
 
 #[test]
 fn whatever_happens_to_a_farm_its_promises_hold() {
+    let next = AtomicU64::new(1);
+    let play_some = || {
+        let mut counts = Counts::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > SEEDS {
+                return counts;
+            }
+            counts.add(play(&Options::new(seed, Options::workers_of(seed), 2)));
+        }
+    };
     let mut counts = Counts::default();
-    for seed in 1..=200 {
-        counts.add(play(&Options::new(seed, Options::workers_of(seed), 2)));
-    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(play_some)).collect();
+        threads.into_iter().for_each(|thread| counts.add(thread.join().unwrap()));
+    });
     assert!(counts.crashes > 200 && counts.partitions > 200 && counts.restores > 20, "{}", counts.summary());
     assert!(counts.credited > 2_000 && counts.orders > 100 && counts.edits > 100, "{}", counts.summary());
 }

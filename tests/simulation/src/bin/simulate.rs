@@ -6,6 +6,10 @@ use std::{
     collections::BTreeSet,
     io::Write,
     process::ExitCode,
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -39,6 +43,9 @@ struct Arguments {
     /// Ends after so many failing seeds.
     #[arg(long, default_value_t = 5)]
     failures: usize,
+    /// Seeds at the same time, each on a thread of its own.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     /// Ends after so many seconds.
     #[arg(long)]
     seconds: Option<u64>,
@@ -53,24 +60,43 @@ fn main() -> ExitCode {
 
 fn simulate(arguments: &Arguments) -> std::io::Result<usize> {
     let (began, mut counts) = (Instant::now(), Counts::default());
+    let (next, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (sender, reports) = mpsc::channel();
     let (mut done, mut failed) = (0_u64, 0);
     let mut out = std::io::stdout().lock();
-    for seed in (arguments.first_seed..).take(usize::try_from(arguments.seeds).unwrap_or(usize::MAX)) {
-        let report = run(&options(arguments, seed));
-        counts.add(report.counts.clone());
-        done += 1;
-        if let Some(lines) = arguments.story.then_some(&report.story) {
-            lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            let (sender, next, ended) = (sender.clone(), &next, &ended);
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= arguments.seeds {
+                        return;
+                    }
+                    let report = run(&options(arguments, arguments.first_seed + seed));
+                    if sender.send(report).is_err() {
+                        return;
+                    }
+                }
+            });
         }
-        if report.failure.is_some() {
-            failed += 1;
-            tell(&mut out, report, arguments.no_shrinking)?;
+        drop(sender);
+        for report in reports {
+            counts.add(report.counts.clone());
+            done += 1;
+            report.story.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            if report.failure.is_some() {
+                failed += 1;
+                tell(&mut out, report, arguments.no_shrinking)?;
+            }
+            let over = arguments.seconds.is_some_and(|s| began.elapsed() >= Duration::from_secs(s));
+            if failed >= arguments.failures || over {
+                ended.store(true, Ordering::Relaxed);
+                break;
+            }
         }
-        let over = arguments.seconds.is_some_and(|s| began.elapsed() >= Duration::from_secs(s));
-        if failed >= arguments.failures || over {
-            break;
-        }
-    }
+        Ok::<_, std::io::Error>(())
+    })?;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     writeln!(out, "{done} seeds, {failed} failed, {:.0} seeds a minute", done as f64 / minutes.max(1e-9))?;
     writeln!(out, "{}", counts.summary())?;

@@ -132,6 +132,9 @@ impl Shell {
             let deadline = self.core.borrow().next_deadline();
             let at = deadline.map(|at| self.world.with_process(process, |p| p.clock.at_us(at.0)));
             let input = self.inputs.next_until(&self.world, at).await.unwrap_or(Input::Tick);
+            if matches!(input, Input::Tick) && self.world.ticks(process) {
+                return;
+            }
             self.handle(input);
         }
     }

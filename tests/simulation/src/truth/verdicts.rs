@@ -78,6 +78,12 @@ impl OfPool {
         self.jobs.insert(job.id.clone(), Known { job, number, order, shaky: false });
     }
 
+    /// Workers heard an owner's job that was not stored: it alone knows it, until it finds out.
+    pub(crate) fn unstored_job(&mut self, job: Job) {
+        let (number, order) = (self.jobs.len(), self.order);
+        self.jobs.entry(job.id.clone()).or_insert(Known { job, number, order, shaky: true });
+    }
+
     /// An owner's record of a member was stored.
     pub(crate) fn member(&mut self, member: Member) {
         self.order += 1;
@@ -121,6 +127,15 @@ impl OfPool {
         verdict
     }
 
+    /// The job and the hash of a candidate that every owner takes for a block.
+    pub(crate) fn block(&self, claim: &Claim<'_>) -> Option<(JobId, [u8; 32])> {
+        let share = claim.share?;
+        let (verdict, _) = self.look(claim, share).ok()?;
+        let (known, hash) = (self.jobs.get(&share.job)?, hash_of_share(share)?);
+        let is_block = known.job.network_target.is_met_by(&hash) && verdict == Verdict::Must;
+        is_block.then(|| (share.job.clone(), hash))
+    }
+
     fn look(&self, claim: &Claim<'_>, share: &Share) -> Result<(Verdict, Key), &'static str> {
         let known = self.jobs.get(&share.job).ok_or("an unknown job")?;
         let job = &known.job;
@@ -158,8 +173,11 @@ impl OfPool {
         if last.slot != share.slot {
             return Err("another slot than it held");
         }
-        // What was stored before the job holds, unless a later version says otherwise.
-        let before = versions.iter().rposition(|(_, order, _)| *order < known.order).unwrap_or(0);
+        // What was stored before the job holds, unless a later version says otherwise, or the bucket was set back to an
+        // earlier one.
+        let set_back = versions.iter().any(|(n, ..)| *n < records.shaky);
+        let latest = versions.iter().rposition(|(_, order, _)| *order < known.order);
+        let before = latest.filter(|_| !set_back).unwrap_or(0);
         let valid = versions.iter().skip(before);
         let said: BTreeSet<_> = valid.map(|(_, _, m)| m.bits_for_job(known.job.sequence)).collect();
         if !said.contains(&Some(share.bits)) {

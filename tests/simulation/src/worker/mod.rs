@@ -200,6 +200,9 @@ impl Shell {
             let deadline = self.core.borrow().next_deadline();
             let at = deadline.map(|at| self.world.with_process(process, |p| p.clock.at_us(at.0)));
             let input = self.inputs.next_until(&self.world, at).await.unwrap_or(Input::Tick);
+            if matches!(input, Input::Tick) && self.world.ticks(process) {
+                return;
+            }
             let mut inputs = VecDeque::from([input]);
             while let Some(input) = inputs.pop_front() {
                 self.handle(input);
@@ -266,7 +269,7 @@ impl Shell {
                 let (inputs, number) = (self.inputs.clone(), question.number);
                 inputs.push(Input::Agenda { number, agenda: Box::new(question.answer()) });
             }
-            Effect::Notice(notice) => self.world.note(&self.address.worker, &notice),
+            Effect::Notice(notice) => self.world.note(self.bus.owner.process, &notice),
             Effect::ObtainAlgorithm(_) | Effect::Exit => {}
         }
         None
