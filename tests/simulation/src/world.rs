@@ -70,10 +70,13 @@ pub(crate) struct Process {
     pub(crate) shutdown: Option<crate::queue::Queue<()>>,
 }
 
+/// What an event does.
+type Happening = Box<dyn FnOnce(&Rc<World>)>;
+
 struct Event {
     at_us: u64,
     order: u64,
-    run: Box<dyn FnOnce(&Rc<World>)>,
+    run: Happening,
 }
 
 impl PartialEq for Event {

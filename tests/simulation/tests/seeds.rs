@@ -1,4 +1,5 @@
 //! Some hundred farms, each disturbed for some minutes of virtual time.
+#![allow(clippy::panic)]
 
 use simulation::{Counts, Options, run, shrink};
 use std::sync::atomic::{AtomicU64, Ordering};

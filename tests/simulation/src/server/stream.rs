@@ -124,10 +124,7 @@ impl Stream {
                 self.ids.remove(&id);
             }
         }
-        let age_us = self.declared.max_age / 1_000;
-        while age_us > 0 {
-            let oldest = self.messages.first_key_value().map(|(s, m)| (*s, m.stamp_us));
-            let Some((sequence, _)) = oldest.filter(|(_, at)| at + age_us <= now_us) else { break };
+        while let Some(sequence) = self.too_old(now_us) {
             self.remove(sequence);
         }
         while let Some((at, sequence)) = self.ends.first().copied().filter(|(at, _)| *at <= now_us) {
@@ -141,6 +138,13 @@ impl Stream {
                 self.put(marker, at, next_uid);
             }
         }
+    }
+
+    /// The oldest message, if it is older than the stream allows.
+    fn too_old(&self, now_us: u64) -> Option<u64> {
+        let age_us = self.declared.max_age / 1_000;
+        let (sequence, oldest) = self.messages.first_key_value()?;
+        (age_us > 0 && oldest.stamp_us + age_us <= now_us).then_some(*sequence)
     }
 
     fn remove(&mut self, sequence: u64) -> Option<Stored> {
