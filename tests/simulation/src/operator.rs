@@ -3,7 +3,7 @@
 use crate::{
     plan::{Action, Rubbish, Step, pool_name, worker_name},
     server::{
-        declared::{CONFIG, IN_FORCE, MEMBERS, key_subject},
+        declared::{CONFIG, IN_FORCE, MEMBERS, SHARE, key_subject},
         stream::{Headers, Publish},
     },
     world::World,
@@ -12,10 +12,13 @@ use bus_schemas::{
     JobId, Message, PoolId, SessionId, ShareBits, TimestampMs, WorkerId,
     ledger::LedgerRecord,
     share::{Finding, HeaderFinding, Share},
-    subject::Subject,
+    subject::{Subject, filter},
     throttle::Throttle,
 };
 use std::rc::Rc;
+
+/// A share is sent once more while so many came after it.
+const LATEST_SHARES: u64 = 40;
 
 fn publish(world: &Rc<World>, subject: impl ToString, payload: Vec<u8>, headers: Headers) {
     let subject = subject.to_string().into();
@@ -122,6 +125,10 @@ impl World {
                 let Ok(stranger) = WorkerId::new("stranger") else { return };
                 (Subject::Share(pool, stranger).to_string(), share.unwrap_or(bytes))
             }
+            Rubbish::ReplayedShare => {
+                let Some(again) = self.earlier_share(&pool, salt) else { return };
+                again
+            }
             Rubbish::UnreadableRecord => (Subject::Ledger(pool).to_string(), bytes),
             Rubbish::ForgedRecord => {
                 let record = forged_record(&pool, salt);
@@ -136,6 +143,16 @@ impl World {
             Rubbish::UnreadableFound => (Subject::Found(pool, worker).to_string(), bytes),
         };
         publish(self, subject, payload, Headers::default());
+    }
+
+    /// One of the latest shares of a pool.
+    fn earlier_share(&self, pool: &PoolId, salt: u64) -> Option<(String, Vec<u8>)> {
+        let mut server = self.server.borrow_mut();
+        let stream = server.stream(SHARE, self.now())?;
+        let from = stream.last.saturating_sub(1 + salt % LATEST_SHARES);
+        let of_pool = filter::shares(pool);
+        let again = stream.from(from, &of_pool).next()?;
+        Some((again.subject.to_string(), again.payload.to_vec()))
     }
 
     /// A share of the current job that nobody found.

@@ -116,6 +116,8 @@ pub enum Rubbish {
     ForgedShare,
     /// A share of somebody unknown.
     StrangersShare,
+    /// One of the latest shares once more, without its id.
+    ReplayedShare,
     /// A foreign message on the ledger that nobody can read.
     UnreadableRecord,
     /// A foreign message on the ledger that looks like a record.
@@ -132,7 +134,10 @@ pub enum Rubbish {
     UnreadableFound,
 }
 
-const RUBBISH: [Rubbish; 10] = [
+const RUBBISH: [Rubbish; 13] = [
+    Rubbish::ReplayedShare,
+    Rubbish::ReplayedShare,
+    Rubbish::ReplayedShare,
     Rubbish::UnreadableShare,
     Rubbish::ForgedShare,
     Rubbish::StrangersShare,
@@ -317,7 +322,7 @@ fn action(cast: &Cast, moods: &Moods, random: &mut Random) -> Option<Action> {
         24..28 if moods.crashes => Action::Shutdown { process },
         28..40 if moods.links => {
             let cut = *random.pick(&[Cut::Both, Cut::Both, Cut::Out, Cut::In])?;
-            let most = *random.pick(&[1_500, 6_000, 45_000])?;
+            let most = *random.pick(&[1_500, 1_500, 6_000, 6_000, 45_000, 150_000])?;
             Action::Partition { process, cut, ms: random.between(100, most) }
         }
         40..50 if moods.links => Action::Disturb {
