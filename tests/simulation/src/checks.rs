@@ -1,7 +1,7 @@
 //! What must hold of workers at every step, once they could know it.
 
 use crate::{
-    truth::configs::Wanted,
+    truth::{configs::Wanted, slots::Tally},
     world::{Core, Kind, Process, World},
 };
 use bus_schemas::{config::ConfigKey, set_point::Reason};
@@ -41,6 +41,17 @@ impl World {
         }
         if deaf.is_some_and(|since| now > since.max(up) + LEASE_US) && set_point.enabled() {
             self.fail(|| format!("{id} heard nothing for {} s and searches", LEASE_US / 1_000_000));
+        }
+        let life = self.with_process(process, |p| p.life);
+        let tally = truth.slots.tallies.get(&(process, life)).copied().unwrap_or_default();
+        let Tally { wanted, stored, dropped } = tally;
+        if wanted != stored + dropped + status.outbox_len as u64 {
+            self.fail(|| {
+                format!(
+                    "{id} found {wanted} shares: {stored} stored, {dropped} dropped, {} wait",
+                    status.outbox_len
+                )
+            });
         }
         let store_settled = truth.configs.disturbed_us + HEARD_WITHIN_US;
         let Some(since) = settled.filter(|since| now > since + HEARD_WITHIN_US) else { return };

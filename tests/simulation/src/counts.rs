@@ -41,10 +41,12 @@ pub struct Counts {
     pub blocks_without_template: u64,
     /// Ledger records.
     pub records: u64,
+    /// Members' records of an owner that another one had followed already.
+    pub late_records: u64,
 }
 
 impl Counts {
-    fn all(&mut self) -> [(&'static str, &mut u64); 19] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 20] {
         [
             ("steps", &mut self.steps),
             ("terms of owners", &mut self.terms),
@@ -65,6 +67,7 @@ impl Counts {
             ("blocks", &mut self.blocks),
             ("blocks without template", &mut self.blocks_without_template),
             ("ledger records", &mut self.records),
+            ("late members' records", &mut self.late_records),
         ]
     }
 

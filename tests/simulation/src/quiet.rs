@@ -3,7 +3,7 @@
 use crate::{
     checks::HEARD_WITHIN_US,
     server::declared::{BLOCK, IN_FORCE, MEMBERS, SHARE, key_subject},
-    truth::{configs::Wanted, slots::Tally},
+    truth::configs::Wanted,
     world::{Core, Kind, World},
 };
 use bus_schemas::{
@@ -152,7 +152,7 @@ impl World {
         let core = core.borrow();
         let job = core.job(pool).cloned().ok_or_else(|| format!("{owner} has no job for {pool}"))?;
         let processes = self.processes.borrow();
-        for (number, process) in processes.iter().enumerate() {
+        for process in processes.iter() {
             let Kind::Worker { id, pool: of, threads, .. } = &process.kind else { continue };
             let Core::Worker(worker) = &process.core else {
                 return Err(format!("{id} does not run"));
@@ -168,11 +168,6 @@ impl World {
             }
             if status.outbox_len > 0 {
                 return Err(format!("{} shares of {id} wait for ever", status.outbox_len));
-            }
-            let tally = self.truth.borrow().slots.tallies.get(&(number, process.life)).copied();
-            let Tally { wanted, stored, dropped } = tally.unwrap_or_default();
-            if wanted != stored + dropped {
-                return Err(format!("{id} found {wanted} shares, {stored} are stored and {dropped} dropped"));
             }
             self.check_set_point(pool, id, *threads, &status)?;
             if status.set_point.enabled() {

@@ -16,10 +16,10 @@ use crate::{
 use bus_schemas::{PoolId, WorkerId};
 use std::rc::Rc;
 
-/// Between the last disturbance and the restart of everybody, microseconds.
-const CALM_US: u64 = 20_000_000;
+/// Between the last disturbance and the first look at what holds when all is quiet; then everybody is restarted, microseconds.
+const CALM_US: u64 = 75_000_000;
 /// How long it is quiet before the last look, microseconds.
-const QUIET_US: u64 = 130_000_000;
+const QUIET_US: u64 = 90_000_000;
 /// Between two looks at every worker, microseconds.
 const LOOK_US: u64 = 1_000_000;
 
@@ -65,8 +65,11 @@ pub fn run(options: &Options) -> Report {
     world.run_until(end_us);
     heal(&world);
     world.run_until(calm_us);
+    if world.failure().is_none() {
+        world.check_quiet();
+    }
     restart(&world);
-    world.run_until(calm_us + QUIET_US);
+    world.run_until(world.now() + QUIET_US);
     if world.failure().is_none() {
         world.check_quiet();
     }

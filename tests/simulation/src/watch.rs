@@ -77,7 +77,8 @@ impl World {
                 if let Ok(member) = Member::decode(&stored.payload)
                     && stored.is_guarded()
                 {
-                    truth.shares.pools.entry(member.pool.clone()).or_default().member(member);
+                    let late = truth.shares.pools.entry(member.pool.clone()).or_default().member(member);
+                    self.counts.borrow_mut().late_records += u64::from(late);
                 }
             }
             THROTTLE => {

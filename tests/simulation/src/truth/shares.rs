@@ -139,8 +139,9 @@ impl Shares {
             let work = message.share.as_ref().map_or(Work::ZERO, |s| s.bits.work());
             earned.work = earned.work.saturating_add(work);
         }
-        compare(&record, uids.len() as u64, &must, &may)
-            .map_err(|error| format!("{error}; not to be credited: {refusals:?}"))?;
+        compare(&record, uids.len() as u64, &must, &may).map_err(|error| {
+            format!("{error}; refused are {:?}, truly refused {refusals:?}", record.refused)
+        })?;
         book.reached.insert(stream, record.shares_to);
         book.accounted.extend(uids.iter().copied());
         let sum = |earned: &BTreeMap<WorkerId, Earned>| earned.values().map(|e| e.shares).sum::<u64>();

@@ -61,6 +61,8 @@ type Key = (JobId, u16, (u32, u32, u32, u32));
 pub(crate) struct OfPool {
     /// Counts what was stored.
     order: u64,
+    /// The highest epoch under which anything was.
+    epoch: u64,
     jobs: BTreeMap<JobId, Known>,
     /// The previous block of each stored job, in their order.
     tips: Vec<(TimestampMs, Hash32)>,
@@ -72,6 +74,7 @@ impl OfPool {
     /// An owner's job was stored.
     pub(crate) fn job(&mut self, job: Job, stored_at: TimestampMs) {
         self.tips.push((stored_at, job.work.prev_hash()));
+        self.epoch = self.epoch.max(job.epoch);
         let number = self.jobs.len();
         self.order += 1;
         let order = self.order;
@@ -84,10 +87,18 @@ impl OfPool {
         self.jobs.entry(job.id.clone()).or_insert(Known { job, number, order, shaky: true });
     }
 
-    /// An owner's record of a member was stored.
-    pub(crate) fn member(&mut self, member: Member) {
+    /// An owner's record of a member was stored; `true` if it came late: from an owner that another one has followed, which
+    /// may have read all records before.
+    pub(crate) fn member(&mut self, member: Member) -> bool {
         self.order += 1;
-        self.members.entry(member.worker.clone()).or_default().all.push((self.order, member));
+        let late = member.epoch < self.epoch;
+        self.epoch = self.epoch.max(member.epoch);
+        let records = self.members.entry(member.worker.clone()).or_default();
+        records.all.push((self.order, member));
+        if late {
+            records.shaky = records.all.len();
+        }
+        late
     }
 
     pub(crate) fn jobs_replaced(&mut self) {
