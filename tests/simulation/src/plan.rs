@@ -296,7 +296,25 @@ pub(crate) fn draw(options: &Options) -> Vec<Step> {
         })
         .collect();
     steps.sort_by_key(|step| step.at_us);
+    lift(&mut steps, &mut random);
+    steps.sort_by_key(|step| step.at_us);
     steps
+}
+
+/// A lift lifts what was ordered before, sometimes a moment before.
+fn lift(steps: &mut [Step], random: &mut Random) {
+    let mut given: Vec<(u64, String, String)> = Vec::new();
+    for step in steps {
+        let Action::Order { target, source, cap_percent, .. } = &mut step.action else { continue };
+        if *cap_percent < 100 {
+            given.push((step.at_us, target.clone(), source.clone()));
+        } else if let Some((at_us, of, by)) = random.pick(&given).cloned() {
+            (*target, *source) = (of, by);
+            if random.chance(250) {
+                step.at_us = at_us + random.between(20_000, 400_000);
+            }
+        }
+    }
 }
 
 fn process(cast: &Cast, random: &mut Random) -> usize {

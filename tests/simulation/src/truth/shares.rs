@@ -24,6 +24,8 @@ struct Sent {
 struct Book {
     records: Vec<(u64, LedgerRecord, Vec<u64>)>,
     accounted: BTreeSet<u64>,
+    /// Messages up to this one may wait for the next record: the ledger is another one, and its owner has not written since.
+    waits_to: u64,
     /// Up to where each stream was looked through.
     reached: BTreeMap<String, u64>,
 }
@@ -83,7 +85,9 @@ impl Shares {
 
     /// The ledger is another one now.
     pub(crate) fn ledger_replaced(&mut self, now: Option<&Stream>) {
+        let newest = self.sent.keys().next_back().copied().unwrap_or(0);
         for book in self.books.values_mut() {
+            book.waits_to = newest;
             book.records.retain(|(uid, ..)| now.is_some_and(|ledger| ledger.holds(*uid)));
             book.accounted = book.records.iter().flat_map(|(_, _, uids)| uids.iter().copied()).collect();
             book.reached.clear();
@@ -142,6 +146,7 @@ impl Shares {
         compare(&record, uids.len() as u64, &must, &may).map_err(|error| {
             format!("{error}; refused are {:?}, truly refused {refusals:?}", record.refused)
         })?;
+        book.waits_to = 0;
         book.reached.insert(stream, record.shares_to);
         book.accounted.extend(uids.iter().copied());
         let sum = |earned: &BTreeMap<WorkerId, Earned>| earned.values().map(|e| e.shares).sum::<u64>();
@@ -155,8 +160,8 @@ impl Shares {
     pub(crate) fn check_accounted(&self, stream: &Stream, before_us: u64) -> Result<(), String> {
         let old = stream.from(1, ">").filter(|m| m.stamp_us < before_us);
         for (uid, sent) in old.filter_map(|m| Some((m.uid, self.sent.get(&m.uid)?))) {
-            let accounted = self.books.get(&sent.pool).is_some_and(|book| book.accounted.contains(&uid));
-            if !accounted {
+            let book = self.books.get(&sent.pool);
+            if !book.is_some_and(|book| uid <= book.waits_to || book.accounted.contains(&uid)) {
                 return Err(format!(
                     "message {uid} of {SHARE} by {} of {}, stored {} ms before, is never accounted for",
                     sent.worker,
