@@ -77,7 +77,8 @@ impl<C: Checked> Followed<C> {
         }
     }
 
-    /// The bucket holds nothing under the key.
+    /// The bucket holds nothing under the key. A replica may not have heard yet of what is there, so it is believed only where
+    /// that is gentle: without the pool's configuration nothing is searched, without the others more than they allow.
     fn absent(&mut self, authority: Authority) -> Option<Notice> {
         if self.pushed {
             return None;
@@ -87,6 +88,9 @@ impl<C: Checked> Followed<C> {
         }
         self.value.as_ref()?;
         self.doubted |= authority == Authority::Replica;
+        if authority == Authority::Replica && !matches!(self.key, ConfigKey::Pool(_)) {
+            return None;
+        }
         self.set(None, 0, self.revision);
         Some(Notice::ConfigGone { key: self.key.clone() })
     }
@@ -97,9 +101,11 @@ impl<C: Checked> Followed<C> {
         }
         let Some(stored) = stored else { return (true, [self.absent(authority), None]) };
         let mut rewound = None;
-        if authority == Authority::Leader && stored.revision < self.revision && !self.pushed {
-            let (key, from, to) = (self.key.clone(), self.revision, stored.revision);
-            rewound = Some(Notice::ConfigRewound { key, from, to });
+        let (from, to) = (self.revision, stored.revision);
+        // A replica that did not hold it yet took it away.
+        let taken_away = to == from && self.value.is_none();
+        if authority == Authority::Leader && (to < from || taken_away) && !self.pushed {
+            rewound = (to < from).then(|| Notice::ConfigRewound { key: self.key.clone(), from, to });
             (self.revision, self.refused) = (0, 0);
         }
         let (current, notice) = self.apply(stored);

@@ -91,6 +91,41 @@ fn a_bucket_that_holds_nothing_leaves_nothing_in_force_and_what_it_holds_next_is
 }
 
 #[test]
+fn a_replica_that_has_not_heard_of_a_halt_lifts_it_for_nobody() {
+    let mut stage = far();
+    stage.give(farm(51, true));
+    stage.give(Input::Connected);
+    let lagging = |authority, farm| {
+        let (pool, role, job) = (pool(50, PoolConfig::default()), member(1, 1), job(1, 1, 1));
+        let (pool, role, job) = (Some(pool), Some(role), Some(job));
+        let snapshot = Snapshot { authority, farm, pool, role, job, ..Snapshot::default() };
+        Input::ConfigurationRead(Box::new(snapshot))
+    };
+    stage.give(lagging(Authority::Replica, None));
+    assert!(halted(&stage));
+    assert_eq!(asks(&stage.live(LEADER_READ_INTERVAL_MS), Authority::Leader), 1);
+    let halt = in_force(51, FarmConfig { halted: true, reason: String::new() });
+    stage.give(lagging(Authority::Leader, Some(halt)));
+    assert!(halted(&stage));
+    stage.give(farm(52, false));
+    assert!(!halted(&stage));
+}
+
+#[test]
+fn a_pool_that_a_replica_did_not_hold_yet_is_followed_again_when_the_leader_holds_it() {
+    let mut stage = far();
+    let snapshot = |authority, pool| {
+        let (role, job) = (Some(member(1, 1)), Some(job(1, 1, 1)));
+        Input::ConfigurationRead(Box::new(Snapshot { authority, pool, role, job, ..Snapshot::default() }))
+    };
+    stage.give(snapshot(Authority::Replica, None));
+    assert_eq!(stage.core.status().set_point.reason, Reason::NoConfiguration);
+    assert_eq!(asks(&stage.live(LEADER_READ_INTERVAL_MS), Authority::Leader), 1);
+    stage.give(snapshot(Authority::Leader, Some(pool(50, PoolConfig::default()))));
+    assert!(stage.core.status().set_point.enabled());
+}
+
+#[test]
 fn whoever_sends_what_is_old_again_and_again_has_the_leaders_asked_seldom() {
     let mut stage = far();
     let mut asked = 0;
