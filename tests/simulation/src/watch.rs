@@ -5,7 +5,8 @@ use crate::{
     random::Random,
     server::{
         declared::{
-            BLOCK, CONFIG, FOUND, IN_FORCE, JOB, LEDGER, MEMBERS, SHARE, THROTTLE, key_of, key_subject,
+            BLOCK, CONFIG, FOUND, IN_FORCE, JOB, LEASES, LEDGER, MEMBERS, SHARE, THROTTLE, key_of,
+            key_subject,
         },
         stream::{Publish, Stored},
     },
@@ -13,7 +14,7 @@ use crate::{
     world::World,
 };
 use bus_schemas::{
-    Message, WorkerId,
+    Message, PoolId, WorkerId,
     block::BlockRecord,
     config::{ConfigKey, InForce},
     job::Job,
@@ -98,6 +99,13 @@ impl World {
             BLOCK => {
                 if let Ok(record) = BlockRecord::decode(&stored.payload) {
                     truth.blocks.kept(record.job, record.hash);
+                }
+            }
+            LEASES => {
+                let (pool, holder) = (key_of(LEASES, &stored.subject), stored.headers.holder);
+                if let (Ok(pool), Some(holder)) = (PoolId::new(pool), holder) {
+                    let of = truth.shares.pools.entry(pool).or_default();
+                    of.taken(holder, stored.stored_at().0);
                 }
             }
             CONFIG => {

@@ -49,6 +49,8 @@ struct Earned {
 pub(crate) struct Shares {
     pub(crate) pools: BTreeMap<PoolId, OfPool>,
     books: BTreeMap<PoolId, Book>,
+    /// Every record that was ever stored: a backup may bring any of them back.
+    records: BTreeMap<u64, (LedgerRecord, Vec<u64>)>,
     sent: BTreeMap<u64, Sent>,
     streams: BTreeMap<String, BTreeMap<u64, u64>>,
     /// Messages that no stream holds any more and no record accounts for.
@@ -88,9 +90,18 @@ impl Shares {
         let newest = self.sent.keys().next_back().copied().unwrap_or(0);
         for book in self.books.values_mut() {
             book.waits_to = newest;
-            book.records.retain(|(uid, ..)| now.is_some_and(|ledger| ledger.holds(*uid)));
-            book.accounted = book.records.iter().flat_map(|(_, _, uids)| uids.iter().copied()).collect();
+            book.records.clear();
             book.reached.clear();
+        }
+        for message in now.into_iter().flat_map(|ledger| ledger.from(1, ">")) {
+            if let Some((record, uids)) = self.records.get(&message.uid)
+                && let Some(book) = self.books.get_mut(&record.pool)
+            {
+                book.records.push((message.uid, record.clone(), uids.clone()));
+            }
+        }
+        for book in self.books.values_mut() {
+            book.accounted = book.records.iter().flat_map(|(_, _, uids)| uids.iter().copied()).collect();
         }
         for (pool, of) in &mut self.pools {
             let accounted = self.books.get(pool).map(|book| &book.accounted);
@@ -106,7 +117,7 @@ impl Shares {
         }
         let record = LedgerRecord::decode(&stored.payload)
             .map_err(|error| format!("an owner's record of {LEDGER} cannot be read: {error}"))?;
-        let Self { pools, books, sent, streams, .. } = self;
+        let Self { pools, books, sent, streams, records, .. } = self;
         let (book, of) = (books.entry(pool.clone()).or_default(), pools.entry(pool.clone()).or_default());
         follows(book.records.last().map(|(_, r, _)| r), &record)?;
         let stream = record.shares_stream.clone().unwrap_or_default();
@@ -152,6 +163,7 @@ impl Shares {
         let sum = |earned: &BTreeMap<WorkerId, Earned>| earned.values().map(|e| e.shares).sum::<u64>();
         let credited: u64 = record.credits.iter().map(|c| c.shares).sum();
         let booked = Booked { credited, refused: uids.len() as u64 - credited, uncertain: sum(&may) };
+        records.insert(stored.uid, (record.clone(), uids.clone()));
         book.records.push((stored.uid, record, uids));
         Ok(Some(booked))
     }

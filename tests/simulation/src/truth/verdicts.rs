@@ -61,8 +61,9 @@ type Key = (JobId, u16, (u32, u32, u32, u32));
 pub(crate) struct OfPool {
     /// Counts what was stored.
     order: u64,
-    /// The highest epoch under which anything was.
+    /// The highest epoch that was begun, and whose it is.
     epoch: u64,
+    holder: u64,
     jobs: BTreeMap<JobId, Known>,
     /// The previous block of each stored job, in their order.
     tips: Vec<(TimestampMs, Hash32)>,
@@ -85,6 +86,13 @@ impl OfPool {
     pub(crate) fn unstored_job(&mut self, job: Job) {
         let (number, order) = (self.jobs.len(), self.order);
         self.jobs.entry(job.id.clone()).or_insert(Known { job, number, order, shaky: true });
+    }
+
+    /// The lease was taken or renewed.
+    pub(crate) fn taken(&mut self, holder: u64, epoch: u64) {
+        if std::mem::replace(&mut self.holder, holder) != holder {
+            self.epoch = self.epoch.max(epoch);
+        }
     }
 
     /// An owner's record of a member was stored; `true` if it came late: from an owner that another one has followed, which
