@@ -80,7 +80,8 @@ async fn a_throttle_order_that_anybody_publishes_holds_until_it_ends() {
     stage.heartbeat("a stop", |h| !h.set_point.enabled()).await;
     let back = stage.heartbeat("its end", |h| h.set_point.cap_percent == 50 && h.set_point.enabled()).await;
     assert_eq!(back.set_point.reason, Reason::Throttle);
-    assert!(given.elapsed() >= Duration::from_secs(1), "it ended after {:?}", given.elapsed());
+    // The core counts whole milliseconds.
+    assert!(given.elapsed() >= Duration::from_millis(999), "it ended after {:?}", given.elapsed());
     worker.end().await;
 }
 
