@@ -41,7 +41,7 @@ pub struct Counts {
     pub blocks_without_template: u64,
     /// Ledger records.
     pub records: u64,
-    /// Members' records of an owner that another one had followed already.
+    /// Jobs and members' records of an owner that another one had followed already.
     pub late_records: u64,
 }
 
@@ -67,7 +67,7 @@ impl Counts {
             ("blocks", &mut self.blocks),
             ("blocks without template", &mut self.blocks_without_template),
             ("ledger records", &mut self.records),
-            ("late members' records", &mut self.late_records),
+            ("late jobs and records", &mut self.late_records),
         ]
     }
 

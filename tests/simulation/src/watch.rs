@@ -71,7 +71,8 @@ impl World {
                     && job.check().is_ok()
                 {
                     let pool = job.pool.clone();
-                    truth.shares.pools.entry(pool).or_default().job(job, stored.stored_at());
+                    let late = truth.shares.pools.entry(pool).or_default().job(job, stored.stored_at());
+                    self.counts.borrow_mut().late_records += u64::from(late);
                 }
             }
             MEMBERS => {

@@ -72,14 +72,16 @@ pub(crate) struct OfPool {
 }
 
 impl OfPool {
-    /// An owner's job was stored.
-    pub(crate) fn job(&mut self, job: Job, stored_at: TimestampMs) {
+    /// An owner's job was stored; `true` if it came late, as with [`Self::member`].
+    pub(crate) fn job(&mut self, job: Job, stored_at: TimestampMs) -> bool {
         self.tips.push((stored_at, job.work.prev_hash()));
+        let late = job.epoch < self.epoch;
         self.epoch = self.epoch.max(job.epoch);
         let number = self.jobs.len();
         self.order += 1;
         let order = self.order;
-        self.jobs.insert(job.id.clone(), Known { job, number, order, shaky: false });
+        self.jobs.insert(job.id.clone(), Known { job, number, order, shaky: late });
+        late
     }
 
     /// Workers heard an owner's job that was not stored: it alone knows it, until it finds out.
