@@ -244,7 +244,12 @@ impl Pool {
                 self.change(changes, None);
             }
             PoolInput::Heartbeat(worker, heartbeat) => {
-                if self.members.heartbeat(&worker, &heartbeat, now) && !heartbeat.set_point.enabled() {
+                let (known, overruled) =
+                    self.with_members(world, |m, terms| m.heartbeat(&worker, &heartbeat, terms, now));
+                if let Some(member) = overruled {
+                    self.ask(PoolEffect::StoreMember(Box::new(member), None));
+                }
+                if known && !heartbeat.set_point.enabled() {
                     self.look_at_stop(now);
                 }
             }

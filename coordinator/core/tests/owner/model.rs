@@ -488,9 +488,24 @@ impl Farm {
     }
 
     fn tells(&mut self, n: u32, session: &str, rate: u64, set_point: SetPoint, local: Option<LocalState>) {
+        self.lives(n, session, 0, (rate, set_point, local));
+    }
+
+    /// A worker that follows this generation of its record lives.
+    pub fn follows(&mut self, n: u32, session: &str, generation: u64) {
+        self.lives(n, session, generation, (0, loaded(100), None));
+    }
+
+    fn lives(
+        &mut self,
+        n: u32,
+        session: &str,
+        generation: u64,
+        (rate, set_point, local): (u64, SetPoint, Option<LocalState>),
+    ) {
         let heartbeat = Heartbeat {
             session: SessionId::new(session).unwrap(),
-            generation: 0,
+            generation,
             sequence: 0,
             job: None,
             hash_rate: bus_schemas::HashRate(rate),

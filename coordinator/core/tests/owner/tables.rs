@@ -283,6 +283,27 @@ fn whoever_gets_a_freed_slot_has_no_difficulty_for_the_jobs_of_its_former_holder
 }
 
 #[test]
+fn who_follows_a_record_that_the_owner_never_read_is_told_what_holds() {
+    let mut farm = mining();
+    let known = farm.member(1);
+    // Told by a former owner after this one had read all records: another slot, and a member that nobody knows.
+    farm.follows(1, "s1", known.generation + 3);
+    let told = farm.member(1);
+    assert_eq!(
+        (told.standing, told.slot, told.generation),
+        (Standing::Present, known.slot, known.generation + 4)
+    );
+    farm.follows(1, "s1", told.generation);
+    assert_eq!(farm.member(1), told);
+    farm.follows(2, "s2", 7);
+    let told = farm.member(2);
+    assert_eq!((told.standing, told.generation, told.session.as_str()), (Standing::Lost, 8, "s2"));
+    assert!(farm.join(2, "s2").unwrap().generation > 8);
+    farm.follows(3, "s3", u64::MAX);
+    assert!(farm.kept.members.iter().all(|m| m.worker != worker(3)));
+}
+
+#[test]
 fn a_pool_without_room_or_algorithm_refuses_a_join_with_its_code() {
     let mut farm = Farm::new(r#"{"slot_bits":1}"#);
     farm.pool_input(PoolInput::Template(template(1, HARD_BITS, 100)));

@@ -37,6 +37,8 @@ pub const MAX_MEMBERS: usize = 65_536;
 pub const DIFFICULTY_NOTICE_JOBS: u64 = 2;
 /// What a worker said is old after so many heartbeats that did not come.
 const LATE_HEARTBEATS: u64 = 2;
+/// A worker that tells a higher generation made it up.
+const MAX_TOLD_GENERATION: u64 = 1 << 48;
 /// Most former tenancies of slots that are kept for each worker, so that its last shares are still judged.
 pub const MAX_TENANCIES: usize = 8;
 
@@ -219,13 +221,55 @@ impl Members {
         }
     }
 
-    /// A worker lives; `false` of another life than its record's: it will join.
-    pub(crate) fn heartbeat(&mut self, worker: &WorkerId, heartbeat: &Heartbeat, now: Now) -> bool {
+    /// A worker lives: whether it is the life of its record (another one will join), and a record to store. Who follows a record
+    /// that this owner never read is told what holds: a former owner's word may come after all was read, and neither side would
+    /// ever learn that the other believes something else.
+    pub(crate) fn heartbeat(
+        &mut self,
+        worker: &WorkerId,
+        heartbeat: &Heartbeat,
+        terms: Terms<'_>,
+        now: Now,
+    ) -> (bool, Option<Member>) {
+        let overruled = self.overrule(worker, heartbeat, terms, now);
         let entry = self.entries.get_mut(worker).filter(|e| e.member.session == heartbeat.session);
-        entry.is_some_and(|entry| {
+        let known = entry.is_some_and(|entry| {
             entry.hear(heartbeat, now);
             true
-        })
+        });
+        (known, overruled)
+    }
+
+    fn overrule(
+        &mut self,
+        worker: &WorkerId,
+        heartbeat: &Heartbeat,
+        terms: Terms<'_>,
+        now: Now,
+    ) -> Option<Member> {
+        let generation = Some(heartbeat.generation).filter(|g| (1..MAX_TOLD_GENERATION).contains(g))?;
+        if !self.entries.contains_key(worker) && self.entries.len() < MAX_MEMBERS {
+            let member = Member {
+                pool: terms.pool.clone(),
+                worker: worker.clone(),
+                session: heartbeat.session.clone(),
+                role: Role::Backup,
+                standing: Standing::Lost,
+                slot: 0,
+                generation: 0,
+                slot_generation: generation + 1,
+                epoch: terms.epoch,
+                difficulty: Vec::new(),
+                reason: "this owner does not know it".to_owned(),
+                decided_at_ms: now.wall,
+            };
+            self.entries.insert(worker.clone(), Entry::new(member, now));
+        }
+        let entry = self.entries.get_mut(worker).filter(|e| e.member.generation < generation)?;
+        entry.member.generation = generation;
+        let reason = format!("what it followed came too late; {}", role_reason(&entry.member.reason));
+        decide(&mut entry.member, reason, terms, now);
+        Some(entry.member.clone())
     }
 
     /// Active members that have not said that they search nothing.
