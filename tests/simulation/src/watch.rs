@@ -31,6 +31,9 @@ use worker_core::{Assignment, Notice, SearchOrder};
 const MANY: usize = 50;
 const SELDOM_PERMILLE: u64 = 20;
 
+/// When the leases were destroyed a second owner may be there beside the first for so long, microseconds.
+const TWO_OWNERS_US: u64 = 15_000_000;
+
 impl World {
     /// Makes the streams that are missing.
     pub(crate) fn ensure_streams(self: &Rc<Self>) {
@@ -168,7 +171,7 @@ impl World {
             let now = server.peek(stream);
             let mut truth = self.truth.borrow_mut();
             truth.configs.disturbed_us = self.now();
-            if matches!(stream, FOUND | JOB | MEMBERS) {
+            if matches!(stream, FOUND | JOB | MEMBERS | LEASES) {
                 truth.blocks.forgive();
             }
             match stream {
@@ -177,6 +180,11 @@ impl World {
                 JOB => {
                     truth.slots.forgive(0);
                     truth.shares.pools.values_mut().for_each(|pool| pool.jobs_replaced());
+                }
+                LEASES => {
+                    truth.slots.forgive(self.now() + TWO_OWNERS_US);
+                    let until_ms = (server.clock_us(self.now()) + TWO_OWNERS_US) / 1_000;
+                    truth.shares.pools.values_mut().for_each(|pool| pool.leases_replaced(until_ms));
                 }
                 MEMBERS => {
                     truth.slots.forgive(self.now() + HEARD_WITHIN_US);

@@ -68,14 +68,17 @@ pub(crate) struct OfPool {
     /// The previous block of each stored job, in their order.
     tips: Vec<(TimestampMs, Hash32)>,
     members: BTreeMap<WorkerId, Records>,
-    credited: BTreeMap<Key, (u64, String)>,
+    /// What was credited or may have been, by which message of which stream, and whether it surely was.
+    credited: BTreeMap<Key, (u64, String, bool)>,
+    /// Until then by the server's clock two may have owned the pool: the leases were destroyed. Milliseconds.
+    doubtful_until_ms: u64,
 }
 
 impl OfPool {
     /// An owner's job was stored; `true` if it came late, as with [`Self::member`].
     pub(crate) fn job(&mut self, job: Job, stored_at: TimestampMs) -> bool {
         self.tips.push((stored_at, job.work.prev_hash()));
-        let late = job.epoch < self.epoch;
+        let late = job.epoch < self.epoch || stored_at.0 < self.doubtful_until_ms;
         self.epoch = self.epoch.max(job.epoch);
         let number = self.jobs.len();
         self.order += 1;
@@ -119,13 +122,20 @@ impl OfPool {
         self.members.values_mut().for_each(|records| records.shaky = records.all.len());
     }
 
+    /// The leases were destroyed: who owned the pool may not know it until then.
+    pub(crate) fn leases_replaced(&mut self, until_ms: u64) {
+        self.jobs_replaced();
+        self.members_replaced();
+        self.doubtful_until_ms = until_ms;
+    }
+
     pub(crate) fn job_ids(&self) -> impl Iterator<Item = JobId> {
         self.jobs.keys().cloned()
     }
 
     /// Only what these messages earned is credited.
     pub(crate) fn forget_credits(&mut self, is_accounted: impl Fn(u64) -> bool) {
-        self.credited.retain(|_, (uid, _)| is_accounted(*uid));
+        self.credited.retain(|_, (uid, ..)| is_accounted(*uid));
     }
 
     /// Judges a share and takes it as credited if it must or may be.
@@ -135,16 +145,14 @@ impl OfPool {
             Ok(found) => found,
             Err(why) => return Verdict::MustNot(why),
         };
-        let before = self.credited.get(&key).map(|(_, stream)| stream.clone());
-        match before {
-            Some(stream) if stream == claim.stream => return Verdict::MustNot("found before"),
+        match self.credited.get(&key) {
+            Some((_, stream, true)) if stream == claim.stream => return Verdict::MustNot("found before"),
             // Whoever accounts for a stream that was made anew cannot know what the former one held.
             Some(_) => return Verdict::May,
             None => {}
         }
-        if verdict == Verdict::Must {
-            self.credited.insert(key, (claim.uid, claim.stream.to_owned()));
-        }
+        let entry = (claim.uid, claim.stream.to_owned(), verdict == Verdict::Must);
+        self.credited.insert(key, entry);
         verdict
     }
 
