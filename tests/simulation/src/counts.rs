@@ -41,12 +41,14 @@ pub struct Counts {
     pub blocks_without_template: u64,
     /// Ledger records.
     pub records: u64,
+    /// Pools whose books were closed: stores were replaced so often that nobody can tell any more what was accounted.
+    pub closed_books: u64,
     /// Jobs and members' records of an owner that another one had followed already.
     pub late_records: u64,
 }
 
 impl Counts {
-    fn all(&mut self) -> [(&'static str, &mut u64); 20] {
+    fn all(&mut self) -> [(&'static str, &mut u64); 21] {
         [
             ("steps", &mut self.steps),
             ("terms of owners", &mut self.terms),
@@ -67,6 +69,7 @@ impl Counts {
             ("blocks", &mut self.blocks),
             ("blocks without template", &mut self.blocks_without_template),
             ("ledger records", &mut self.records),
+            ("closed books", &mut self.closed_books),
             ("late jobs and records", &mut self.late_records),
         ]
     }

@@ -162,6 +162,9 @@ const STORES: [&str; 9] = [
     "KV_dcmf_members",
 ];
 
+/// A lift lives as long as what it may lift: the stream forgets a shorter one before whoever is cut off has heard it.
+const LIFT_S: u32 = 3_600;
+
 /// An action and when it happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -407,7 +410,7 @@ fn order(pool: usize, worker: usize, random: &mut Random) -> Option<Action> {
             u8::try_from(random.pick(&[0, 0, 10, 50, 90])?.to_owned()).ok()?
         },
         threads: if lifts || random.chance(700) { None } else { Some(1) },
-        ttl_s: if lifts { *random.pick(&[1, 10, 3_600])? } else { *random.pick(&[5, 60, 300, 3_600])? },
+        ttl_s: if lifts { LIFT_S } else { *random.pick(&[5, 60, 300, 3_600])? },
         by_hand: random.chance(300),
     })
 }

@@ -73,6 +73,7 @@ pub fn run(options: &Options) -> Report {
     if world.failure().is_none() {
         world.check_quiet();
     }
+    world.counts.borrow_mut().closed_books = world.truth.borrow().shares.closed();
     let counts = world.counts.borrow().clone();
     let result = report(world.failure(), counts, world.story());
     // Tasks hold the world that holds them.

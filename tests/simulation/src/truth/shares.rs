@@ -26,6 +26,10 @@ struct Book {
     accounted: BTreeSet<u64>,
     /// Messages up to this one may wait for the next record: the ledger is another one, and its owner has not written since.
     waits_to: u64,
+    /// A backup brought shares back that were destroyed before they were accounted: no record tells that they still wait.
+    doubtful: bool,
+    /// A second ledger was put in the place of one that was put in its place, or shares came back: nobody can tell any more.
+    closed: bool,
     /// Up to where each stream was looked through.
     reached: BTreeMap<String, u64>,
 }
@@ -36,6 +40,15 @@ pub(crate) struct Booked {
     pub(crate) credited: u64,
     pub(crate) refused: u64,
     pub(crate) uncertain: u64,
+}
+
+/// What a record accounts for, as it truly is.
+#[derive(Debug, Default)]
+struct Judged {
+    uids: Vec<u64>,
+    must: BTreeMap<WorkerId, Earned>,
+    may: BTreeMap<WorkerId, Earned>,
+    refusals: Vec<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -75,6 +88,11 @@ impl Shares {
             self.streams.insert(stream.identity(), held.clone());
         }
         let alive: BTreeSet<u64> = held.values().copied().collect();
+        for uid in alive.intersection(&self.destroyed) {
+            if let Some(sent) = self.sent.get(uid) {
+                self.books.entry(sent.pool.clone()).or_default().doubtful = true;
+            }
+        }
         let before = self.destroyed.len();
         for uid in self.sent.keys() {
             let accounted = self.books.values().any(|book| book.accounted.contains(uid));
@@ -112,29 +130,56 @@ impl Shares {
     /// A record was stored on the ledger of a pool by somebody who knew what it follows.
     pub(crate) fn recorded(&mut self, stored: &Stored) -> Result<Option<Booked>, String> {
         let Ok(Subject::Ledger(pool)) = stored.subject.parse::<Subject>() else { return Ok(None) };
-        if !stored.is_guarded() {
+        if !stored.is_guarded() || self.books.get(&pool).is_some_and(|book| book.closed) {
             return Ok(None);
         }
         let record = LedgerRecord::decode(&stored.payload)
             .map_err(|error| format!("an owner's record of {LEDGER} cannot be read: {error}"))?;
-        let Self { pools, books, sent, streams, records, .. } = self;
+        match self.book(&pool, record, stored.uid) {
+            Ok(booked) => Ok(Some(booked)),
+            Err(error) => {
+                let book = self.books.entry(pool).or_default();
+                book.closed = book.doubtful || book.waits_to > 0;
+                if book.closed { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    fn book(&mut self, pool: &PoolId, record: LedgerRecord, uid: u64) -> Result<Booked, String> {
+        let before = self.books.entry(pool.clone()).or_default().records.last();
+        follows(before.map(|(_, r, _)| r), &record)?;
+        let Judged { uids, must, may, refusals } = self.judge(pool, &record)?;
+        compare(&record, uids.len() as u64, &must, &may).map_err(|error| {
+            format!("{error}; refused are {:?}, truly refused {refusals:?}", record.refused)
+        })?;
+        let book = self.books.entry(pool.clone()).or_default();
+        book.waits_to = 0;
+        book.reached.insert(record.shares_stream.clone().unwrap_or_default(), record.shares_to);
+        book.accounted.extend(uids.iter().copied());
+        let credited: u64 = record.credits.iter().map(|c| c.shares).sum();
+        let uncertain = may.values().map(|e| e.shares).sum();
+        let booked = Booked { credited, refused: uids.len() as u64 - credited, uncertain };
+        self.records.insert(uid, (record.clone(), uids.clone()));
+        book.records.push((uid, record, uids));
+        Ok(booked)
+    }
+
+    /// Judges what a record accounts for that none before did.
+    fn judge(&mut self, pool: &PoolId, record: &LedgerRecord) -> Result<Judged, String> {
+        let Self { pools, books, sent, streams, .. } = self;
         let (book, of) = (books.entry(pool.clone()).or_default(), pools.entry(pool.clone()).or_default());
-        follows(book.records.last().map(|(_, r, _)| r), &record)?;
         let stream = record.shares_stream.clone().unwrap_or_default();
         let held = streams
             .get(&stream)
             .ok_or_else(|| format!("record {} counts in a stream {stream} that never was", record.number))?;
         let from = book.reached.get(&stream).copied().unwrap_or(0) + 1;
-        let mut uids = Vec::new();
-        let (mut must, mut may): (BTreeMap<WorkerId, Earned>, BTreeMap<WorkerId, Earned>) =
-            Default::default();
-        let mut refusals: Vec<String> = Vec::new();
+        let mut judged = Judged::default();
         for uid in held.range(from..=record.shares_to).map(|(_, uid)| *uid) {
-            let Some(message) = sent.get(&uid).filter(|m| m.pool == pool) else { continue };
+            let Some(message) = sent.get(&uid).filter(|m| m.pool == *pool) else { continue };
             if book.accounted.contains(&uid) {
                 continue;
             }
-            uids.push(uid);
+            judged.uids.push(uid);
             let claim = Claim {
                 uid,
                 stream: &stream,
@@ -143,10 +188,10 @@ impl Shares {
                 share: message.share.as_ref(),
             };
             let earned = match of.judge(&claim) {
-                Verdict::Must => must.entry(message.worker.clone()).or_default(),
-                Verdict::May => may.entry(message.worker.clone()).or_default(),
+                Verdict::Must => judged.must.entry(message.worker.clone()).or_default(),
+                Verdict::May => judged.may.entry(message.worker.clone()).or_default(),
                 Verdict::MustNot(why) => {
-                    refusals.push(format!("{} of {}: {why}", uid, message.worker));
+                    judged.refusals.push(format!("{uid} of {}: {why}", message.worker));
                     continue;
                 }
             };
@@ -154,18 +199,12 @@ impl Shares {
             let work = message.share.as_ref().map_or(Work::ZERO, |s| s.bits.work());
             earned.work = earned.work.saturating_add(work);
         }
-        compare(&record, uids.len() as u64, &must, &may).map_err(|error| {
-            format!("{error}; refused are {:?}, truly refused {refusals:?}", record.refused)
-        })?;
-        book.waits_to = 0;
-        book.reached.insert(stream, record.shares_to);
-        book.accounted.extend(uids.iter().copied());
-        let sum = |earned: &BTreeMap<WorkerId, Earned>| earned.values().map(|e| e.shares).sum::<u64>();
-        let credited: u64 = record.credits.iter().map(|c| c.shares).sum();
-        let booked = Booked { credited, refused: uids.len() as u64 - credited, uncertain: sum(&may) };
-        records.insert(stored.uid, (record.clone(), uids.clone()));
-        book.records.push((stored.uid, record, uids));
-        Ok(Some(booked))
+        Ok(judged)
+    }
+
+    /// How many books were closed.
+    pub(crate) fn closed(&self) -> u64 {
+        self.books.values().filter(|book| book.closed).count() as u64
     }
 
     /// Whether everything is accounted for that the stream took before then.
@@ -173,7 +212,8 @@ impl Shares {
         let old = stream.from(1, ">").filter(|m| m.stamp_us < before_us);
         for (uid, sent) in old.filter_map(|m| Some((m.uid, self.sent.get(&m.uid)?))) {
             let book = self.books.get(&sent.pool);
-            if !book.is_some_and(|book| uid <= book.waits_to || book.accounted.contains(&uid)) {
+            let done = |book: &Book| book.closed || uid <= book.waits_to || book.accounted.contains(&uid);
+            if !book.is_some_and(done) {
                 return Err(format!(
                     "message {uid} of {SHARE} by {} of {}, stored {} ms before, is never accounted for",
                     sent.worker,
