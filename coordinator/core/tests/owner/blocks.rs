@@ -159,7 +159,7 @@ fn a_block_of_a_later_job_is_submitted_when_the_chain_has_gone_back_to_its_previ
     farm.join(1, "s1").unwrap();
     let job = farm.job();
     let meets = |s: &Share| {
-        let verdict = crate::model::judge(&job, s.slot, &s.finding, job.network_target);
+        let verdict = crate::judge::judge(&job, s.slot, &s.finding, job.network_target);
         matches!(verdict, coordinator_core::Verdict::Meets { .. })
     };
     let siblings: Vec<_> =
@@ -255,7 +255,7 @@ fn no_job_of_the_source_before_is_in_force_once_the_pool_has_another() {
 
 fn plain_shares_of(farm: &Farm, job: &bus_schemas::job::Job) -> Vec<Share> {
     let plain = |s: &Share| {
-        let verdict = crate::model::judge(job, s.slot, &s.finding, job.network_target);
+        let verdict = crate::judge::judge(job, s.slot, &s.finding, job.network_target);
         !matches!(verdict, coordinator_core::Verdict::Meets { block: true, .. })
     };
     (0..100).map(|nonce| farm.share(1, job, nonce)).filter(plain).take(2).collect()
@@ -263,7 +263,7 @@ fn plain_shares_of(farm: &Farm, job: &bus_schemas::job::Job) -> Vec<Share> {
 
 fn block_share_of(farm: &Farm, job: &bus_schemas::job::Job) -> Share {
     let meets = |s: &Share| {
-        let verdict = crate::model::judge(job, s.slot, &s.finding, job.network_target);
+        let verdict = crate::judge::judge(job, s.slot, &s.finding, job.network_target);
         matches!(verdict, coordinator_core::Verdict::Meets { .. })
     };
     (0..).map(|n| farm.share(1, job, n)).filter(meets).nth(1).unwrap()

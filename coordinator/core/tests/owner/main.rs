@@ -5,6 +5,7 @@ mod backups;
 mod blocks;
 mod crashes;
 mod foresight;
+mod judge;
 mod model;
 mod orders;
 mod staleness;

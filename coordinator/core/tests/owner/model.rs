@@ -1,6 +1,7 @@
 //! A farm in memory around the real core: what JetStream would keep, a judge that hashes, a clock that is moved by
 //! hand, and a coordinator that can be killed at any step.
 
+use crate::judge::judge;
 use bus_schemas::{
     AlgorithmId, Blob, CoordinatorId, Hash32, PoolId, SessionId, Target, TimestampMs, WorkerId,
     block::BlockState,
@@ -15,7 +16,7 @@ use bus_schemas::{
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint},
     share::{Finding, Share},
     throttle::{KeptOrders, Throttle, ThrottleTarget},
-    work::{HeaderWork, sha256d},
+    work::HeaderWork,
 };
 use coordinator_core::{
     ArrivedFound, ArrivedShare, BlockAnswer, BlockDuty, Coordinator, Effect, Input, JudgedFound, JudgedShare,
@@ -596,13 +597,4 @@ impl Farm {
         }
         seen.len() as u64
     }
-}
-
-pub fn judge(job: &Job, slot: u16, finding: &Finding, target: Target) -> Verdict {
-    let (WorkUnit::Header(work), Finding::Header(f)) = (&job.work, finding) else { panic!("a header") };
-    let hash = sha256d(&work.header(job.extranonce(slot, f.roll), f.version, f.time, f.nonce));
-    if !target.is_met_by(&hash) {
-        return Verdict::Low;
-    }
-    Verdict::Meets { block_hash: Hash32(hash), block: job.network_target.is_met_by(&hash) }
 }

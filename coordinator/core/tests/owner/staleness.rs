@@ -28,7 +28,7 @@ fn nonce(farm: &Farm, job: &Job, block: bool) -> u32 {
     let is_block = |nonce: &u32| {
         let share = farm.share(1, job, *nonce);
         let Finding::Header(_) = share.finding else { panic!("a header") };
-        let verdict = crate::model::judge(job, share.slot, &share.finding, job.network_target);
+        let verdict = crate::judge::judge(job, share.slot, &share.finding, job.network_target);
         matches!(verdict, Verdict::Meets { block: true, .. }) == block
     };
     (0..1_000).find(is_block).expect("every second hash is a block")

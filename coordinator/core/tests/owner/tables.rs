@@ -11,7 +11,7 @@ use bus_schemas::{
 };
 use coordinator_core::{
     Input, PoolInput,
-    pool::{MAX_SIBLINGS, STALE_GRACE_MS},
+    pool::{MAX_SIBLINGS, MAX_STRANGERS_TOLD, STALE_GRACE_MS},
 };
 
 pub const EVERY_HASH: &str =
@@ -301,6 +301,10 @@ fn who_follows_a_record_that_the_owner_never_read_is_told_what_holds() {
     assert!(farm.join(2, "s2").unwrap().generation > 8);
     farm.follows(3, "s3", u64::MAX);
     assert!(farm.kept.members.iter().all(|m| m.worker != worker(3)));
+    // Nobody fills the pool by inventing names.
+    let before = farm.kept.members.len();
+    (10..10 + 2 * MAX_STRANGERS_TOLD as u32).for_each(|n| farm.follows(n, "s", 1));
+    assert_eq!(farm.kept.members.len() - before, MAX_STRANGERS_TOLD - 1);
 }
 
 #[test]
@@ -322,7 +326,7 @@ fn a_pool_without_room_or_algorithm_refuses_a_join_with_its_code() {
 pub fn block_share(farm: &Farm) -> Share {
     let job = farm.job();
     let meets = |s: &Share| {
-        let verdict = crate::model::judge(&job, s.slot, &s.finding, job.network_target);
+        let verdict = crate::judge::judge(&job, s.slot, &s.finding, job.network_target);
         matches!(verdict, coordinator_core::Verdict::Meets { .. })
     };
     (0..).map(|n| farm.share(1, &job, n)).find(meets).unwrap()
@@ -363,7 +367,7 @@ fn of_very_many_blocks_of_one_job_a_few_are_submitted_and_all_are_credited() {
     farm.join(1, "s1").unwrap();
     let job = farm.job();
     let meets = |s: &Share| {
-        let verdict = crate::model::judge(&job, s.slot, &s.finding, job.network_target);
+        let verdict = crate::judge::judge(&job, s.slot, &s.finding, job.network_target);
         matches!(verdict, coordinator_core::Verdict::Meets { .. })
     };
     let blocks: Vec<_> = (0..).map(|n| farm.share(1, &job, n)).filter(meets).take(2 * MAX_SIBLINGS).collect();

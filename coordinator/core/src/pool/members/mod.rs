@@ -39,6 +39,9 @@ pub const DIFFICULTY_NOTICE_JOBS: u64 = 2;
 const LATE_HEARTBEATS: u64 = 2;
 /// A worker that tells a higher generation made it up.
 const MAX_TOLD_GENERATION: u64 = 1 << 48;
+/// Most workers that an owner has no record of and tells in one term what holds. A heartbeat is not a join: whoever invents
+/// names fills neither the pool nor its bucket.
+pub const MAX_STRANGERS_TOLD: usize = 256;
 /// Most former tenancies of slots that are kept for each worker, so that its last shares are still judged.
 pub const MAX_TENANCIES: usize = 8;
 
@@ -90,6 +93,8 @@ pub(crate) struct Members {
     slots: Slots,
     verdicts: Verdicts,
     damping: Damping,
+    /// Workers without a record that were told what holds.
+    strangers_told: usize,
 }
 
 impl Members {
@@ -248,7 +253,9 @@ impl Members {
         now: Now,
     ) -> Option<Member> {
         let generation = Some(heartbeat.generation).filter(|g| (1..MAX_TOLD_GENERATION).contains(g))?;
-        if !self.entries.contains_key(worker) && self.entries.len() < MAX_MEMBERS {
+        let is_room = self.strangers_told < MAX_STRANGERS_TOLD && self.entries.len() < MAX_MEMBERS;
+        if !self.entries.contains_key(worker) && is_room {
+            self.strangers_told += 1;
             let member = Member {
                 pool: terms.pool.clone(),
                 worker: worker.clone(),
