@@ -15,8 +15,9 @@ use std::{
     rc::Rc,
 };
 
-/// Difficulty of a block in bits.
+/// Difficulty of a block in bits for so many workers; twice as many workers face one more.
 const NETWORK_BITS: u8 = 11;
+const FEW_WORKERS: usize = 8;
 /// Submissions of a thousand of which nothing is heard.
 const SILENT_PERMILLE: u64 = 150;
 
@@ -40,6 +41,7 @@ pub(crate) struct Chain {
     known: BTreeSet<Hash32>,
     random: Random,
     seed: u64,
+    bits: u8,
 }
 
 fn hash_of(seed: u64, height: u64) -> Hash32 {
@@ -50,8 +52,11 @@ fn hash_of(seed: u64, height: u64) -> Hash32 {
 }
 
 impl Chain {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { tips: BTreeMap::new(), known: BTreeSet::new(), random: Random::new(seed, 7), seed }
+    pub(crate) fn new(seed: u64, workers: usize) -> Self {
+        let doublings = (workers / FEW_WORKERS).max(1).ilog2();
+        let bits = NETWORK_BITS + u8::try_from(doublings).unwrap_or_default();
+        let random = Random::new(seed, 7);
+        Self { tips: BTreeMap::new(), known: BTreeSet::new(), random, seed, bits }
     }
 
     fn tip(&self, pool: &PoolId) -> Tip {
@@ -61,7 +66,7 @@ impl Chain {
 
     pub(crate) fn template(&self, pool: &PoolId) -> Template {
         let tip = self.tip(pool);
-        let bits = Target::from_share_bits(ShareBits::new(NETWORK_BITS)).to_compact();
+        let bits = Target::from_share_bits(ShareBits::new(self.bits)).to_compact();
         let time = 1_000_000 + u32::try_from(tip.height).unwrap_or(u32::MAX / 2);
         let work = HeaderWork {
             version: 0x2000_0000,

@@ -107,7 +107,10 @@ impl World {
         let server = self.server.borrow();
         let shares = server.peek(SHARE).ok_or("the stream of shares is missing")?;
         let before_us = server.clock_us(self.now()) - ACCOUNTED_WITHIN_US;
-        self.truth.borrow().shares.check_accounted(shares, before_us)?;
+        self.truth.borrow().shares.check_accounted(shares, before_us, |pool| self.is_lost(pool))?;
+        if self.pools.iter().any(|pool| self.is_lost(pool)) {
+            return Ok(());
+        }
         self.truth.borrow().blocks.check()?;
         let blocks = server.peek(BLOCK).ok_or("the stream of blocks is missing")?;
         for pool in &self.pools {
@@ -120,6 +123,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Neither bucket tells of the pool any more.
+    fn is_lost(&self, pool: &PoolId) -> bool {
+        let key = ConfigKey::Pool(pool.clone());
+        let server = self.server.borrow();
+        let last = server.peek(IN_FORCE).and_then(|b| b.last_of(&key_subject(IN_FORCE, &key)));
+        self.wanted(&key) == Wanted::Open && last.is_none_or(|last| last.headers.deletes)
     }
 
     fn wishes(&self, pool: &PoolId, worker: &WorkerId) -> Option<Wishes> {
@@ -137,8 +148,11 @@ impl World {
         })
     }
 
-    /// Somebody owns the pool, and its workers do what they are to do.
+    /// Somebody owns the pool, and its workers do what they are to do; unless every store that told of it was destroyed.
     fn check_pool(self: &Rc<Self>, pool: &PoolId) -> Result<(), String> {
+        if self.is_lost(pool) {
+            return Ok(());
+        }
         let now = Now { mono: MonoMs(0), wall: TimestampMs(0) };
         let owners: Vec<_> = self
             .coordinators()

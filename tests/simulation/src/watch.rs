@@ -48,79 +48,84 @@ impl World {
 
     /// A stream took a message.
     pub(crate) fn stored(self: &Rc<Self>, stream: &str, stored: &Stored) {
-        let mut truth = self.truth.borrow_mut();
         match stream {
             SHARE => {
                 self.counts.borrow_mut().shares += 1;
-                let server = self.server.borrow();
-                if let Some(stream) = server.peek(SHARE) {
-                    truth.shares.sent(stream, stored);
+                if let Some(stream) = self.server.borrow().peek(SHARE) {
+                    self.truth.borrow_mut().shares.sent(stream, stored);
                 }
             }
-            LEDGER => match truth.shares.recorded(stored) {
-                Ok(Some(booked)) => {
-                    let mut counts = self.counts.borrow_mut();
-                    counts.records += 1;
-                    counts.credited += booked.credited;
-                    counts.refused += booked.refused;
-                    counts.uncertain += booked.uncertain;
-                }
-                Ok(None) => {}
-                Err(wrong) => self.fail(|| format!("the ledger: {wrong}")),
-            },
-            JOB => {
-                if let Ok(job) = Job::decode(&stored.payload)
-                    && stored.is_guarded()
-                    && job.check().is_ok()
-                {
-                    let pool = job.pool.clone();
-                    let late = truth.shares.pools.entry(pool).or_default().job(job, stored.stored_at());
-                    self.counts.borrow_mut().late_records += u64::from(late);
-                }
-            }
-            MEMBERS => {
-                if let Ok(member) = Member::decode(&stored.payload)
-                    && stored.is_guarded()
-                {
-                    let late = truth.shares.pools.entry(member.pool.clone()).or_default().member(member);
-                    self.counts.borrow_mut().late_records += u64::from(late);
-                }
-            }
-            THROTTLE => {
-                drop(truth);
-                self.ordered(stored);
-            }
-            FOUND => {
-                let Ok(Subject::Found(pool, worker)) = stored.subject.parse::<Subject>() else { return };
-                let share = Share::decode(&stored.payload).ok();
-                let (share, stored_at) = (share.as_ref(), stored.stored_at());
-                let claim = Claim { uid: stored.uid, stream: FOUND, worker: &worker, stored_at, share };
-                let block = truth.shares.pools.get(&pool).and_then(|of| of.block(&claim));
-                if let Some((job, hash)) = block {
-                    truth.blocks.found(job, hash);
-                }
-            }
-            BLOCK => {
-                if let Ok(record) = BlockRecord::decode(&stored.payload) {
-                    truth.blocks.kept(record.job, record.hash);
-                }
-            }
-            LEASES => {
-                let (pool, holder) = (key_of(LEASES, &stored.subject), stored.headers.holder);
-                if let (Ok(pool), Some(holder)) = (PoolId::new(pool), holder) {
-                    let of = truth.shares.pools.entry(pool).or_default();
-                    of.taken(holder, stored.stored_at().0);
-                }
-            }
+            LEDGER => self.recorded(stored),
+            JOB | MEMBERS | LEASES => self.owned(stream, stored),
+            FOUND | BLOCK => self.found(stream, stored),
+            THROTTLE => self.ordered(stored),
             CONFIG => {
                 let value = (!stored.headers.deletes).then_some(&*stored.payload);
-                truth.configs.wished(key_of(CONFIG, &stored.subject), stored.sequence, value, self.now());
+                let (key, now) = (key_of(CONFIG, &stored.subject), self.now());
+                self.truth.borrow_mut().configs.wished(key, stored.sequence, value, now);
             }
-            IN_FORCE => {
-                drop(truth);
-                self.note_halted();
-            }
+            IN_FORCE => self.note_halted(),
             _ => {}
+        }
+    }
+
+    fn recorded(&self, stored: &Stored) {
+        match self.truth.borrow_mut().shares.recorded(stored) {
+            Ok(Some(booked)) => {
+                let mut counts = self.counts.borrow_mut();
+                counts.records += 1;
+                counts.credited += booked.credited;
+                counts.refused += booked.refused;
+                counts.uncertain += booked.uncertain;
+            }
+            Ok(None) => {}
+            Err(wrong) => self.fail(|| format!("the ledger: {wrong}")),
+        }
+    }
+
+    /// What owners write.
+    fn owned(&self, stream: &str, stored: &Stored) {
+        let pools = &mut self.truth.borrow_mut().shares.pools;
+        let late = match stream {
+            JOB => match Job::decode(&stored.payload) {
+                Ok(job) if stored.is_guarded() && job.check().is_ok() => {
+                    pools.entry(job.pool.clone()).or_default().job(job, stored.stored_at())
+                }
+                _ => false,
+            },
+            MEMBERS => match Member::decode(&stored.payload) {
+                Ok(member) if stored.is_guarded() => {
+                    pools.entry(member.pool.clone()).or_default().member(member)
+                }
+                _ => false,
+            },
+            _ => {
+                let pool = PoolId::new(key_of(LEASES, &stored.subject));
+                if let (Ok(pool), Some(holder)) = (pool, stored.headers.holder) {
+                    pools.entry(pool).or_default().taken(holder, stored.stored_at().0);
+                }
+                false
+            }
+        };
+        self.counts.borrow_mut().late_records += u64::from(late);
+    }
+
+    /// Block candidates and blocks.
+    fn found(&self, stream: &str, stored: &Stored) {
+        let mut truth = self.truth.borrow_mut();
+        if stream == BLOCK {
+            if let Ok(record) = BlockRecord::decode(&stored.payload) {
+                truth.blocks.kept(record.job, record.hash);
+            }
+            return;
+        }
+        let Ok(Subject::Found(pool, worker)) = stored.subject.parse::<Subject>() else { return };
+        let share = Share::decode(&stored.payload).ok();
+        let (share, stored_at) = (share.as_ref(), stored.stored_at());
+        let claim = Claim { uid: stored.uid, stream: FOUND, worker: &worker, stored_at, share };
+        let block = truth.shares.pools.get(&pool).and_then(|of| of.block(&claim));
+        if let Some((job, hash)) = block {
+            truth.blocks.found(job, hash);
         }
     }
 

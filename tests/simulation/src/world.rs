@@ -5,7 +5,7 @@ use crate::{
     clock::{BEGIN_MS, Clock},
     counts::Counts,
     executor::{Executor, Owner},
-    link::Link,
+    link::{Arrival, Link},
     options::Options,
     random::Random,
     server::{
@@ -70,13 +70,10 @@ pub(crate) struct Process {
     pub(crate) shutdown: Option<crate::queue::Queue<()>>,
 }
 
-/// What an event does.
-type Happening = Box<dyn FnOnce(&Rc<World>)>;
-
 struct Event {
     at_us: u64,
     order: u64,
-    run: Happening,
+    run: Arrival,
 }
 
 impl PartialEq for Event {
@@ -131,7 +128,7 @@ impl World {
             server: RefCell::new(server),
             subscriptions: RefCell::default(),
             processes: RefCell::default(),
-            chain: RefCell::new(Chain::new(options.seed)),
+            chain: RefCell::new(Chain::new(options.seed, options.workers)),
             truth: RefCell::default(),
             counts: RefCell::default(),
             random: RefCell::new(random),

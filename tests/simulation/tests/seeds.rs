@@ -1,18 +1,16 @@
 //! Some hundred farms, each disturbed for some minutes of virtual time.
-#![allow(clippy::panic)]
 
 use simulation::{Counts, Options, run, shrink};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 150;
 
 fn play(options: &Options) -> Counts {
     let report = run(options);
-    if report.failure.is_some() {
-        let report = shrink(report);
-        let steps: Vec<_> = report.steps.iter().map(|(place, step)| format!("{place}: {step:?}")).collect();
-        panic!("{:?}\n{}\n{}", report.failure, steps.join("\n"), report.options.command());
-    }
+    let report = if report.failure.is_some() { shrink(report) } else { report };
+    let steps =
+        || report.steps.iter().map(|(place, step)| format!("{place}: {step:?}\n")).collect::<String>();
+    assert_eq!(report.failure, None, "{}{}", steps(), report.options.command());
     report.counts
 }
 
@@ -34,7 +32,7 @@ fn whatever_happens_to_a_farm_its_promises_hold() {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(play_some)).collect();
         threads.into_iter().for_each(|thread| counts.add(thread.join().unwrap()));
     });
-    assert!(counts.crashes > 200 && counts.partitions > 200 && counts.restores > 20, "{}", counts.summary());
+    assert!(counts.crashes > 200 && counts.partitions > 200 && counts.restores > 15, "{}", counts.summary());
     assert!(counts.credited > 2_000 && counts.orders > 100 && counts.edits > 100, "{}", counts.summary());
 }
 

@@ -124,7 +124,11 @@ impl Stream {
                 self.ids.remove(&id);
             }
         }
-        while let Some(sequence) = self.too_old(now_us) {
+        let age_us = Some(self.declared.max_age / 1_000).filter(|age_us| *age_us > 0);
+        while let Some((sequence, oldest)) = self.messages.first_key_value()
+            && age_us.is_some_and(|age_us| oldest.stamp_us + age_us <= now_us)
+        {
+            let sequence = *sequence;
             self.remove(sequence);
         }
         while let Some((at, sequence)) = self.ends.first().copied().filter(|(at, _)| *at <= now_us) {
@@ -138,13 +142,6 @@ impl Stream {
                 self.put(marker, at, next_uid);
             }
         }
-    }
-
-    /// The oldest message, if it is older than the stream allows.
-    fn too_old(&self, now_us: u64) -> Option<u64> {
-        let age_us = self.declared.max_age / 1_000;
-        let (sequence, oldest) = self.messages.first_key_value()?;
-        (age_us > 0 && oldest.stamp_us + age_us <= now_us).then_some(*sequence)
     }
 
     fn remove(&mut self, sequence: u64) -> Option<Stored> {

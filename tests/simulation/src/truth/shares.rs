@@ -207,13 +207,18 @@ impl Shares {
         self.books.values().filter(|book| book.closed).count() as u64
     }
 
-    /// Whether everything is accounted for that the stream took before then.
-    pub(crate) fn check_accounted(&self, stream: &Stream, before_us: u64) -> Result<(), String> {
+    /// Whether everything is accounted for that the stream took before then, of pools that are not lost.
+    pub(crate) fn check_accounted(
+        &self,
+        stream: &Stream,
+        before_us: u64,
+        is_lost: impl Fn(&PoolId) -> bool,
+    ) -> Result<(), String> {
         let old = stream.from(1, ">").filter(|m| m.stamp_us < before_us);
         for (uid, sent) in old.filter_map(|m| Some((m.uid, self.sent.get(&m.uid)?))) {
             let book = self.books.get(&sent.pool);
             let done = |book: &Book| book.closed || uid <= book.waits_to || book.accounted.contains(&uid);
-            if !book.is_some_and(done) {
+            if !book.is_some_and(done) && !is_lost(&sent.pool) {
                 return Err(format!(
                     "message {uid} of {SHARE} by {} of {}, stored {} ms before, is never accounted for",
                     sent.worker,
