@@ -5,7 +5,7 @@ use crate::{
     queue::{Queue, sleep_ms},
     server::{
         Bounds,
-        stream::{Ack, Headers, Publish, Refused, Stored},
+        stream::{Ack, Headers, Publish, Refused, Stored, Stream},
         subscriptions::{Heard, Reply, Subscriber},
     },
     world::World,
@@ -154,6 +154,16 @@ impl Bus {
         self.call(move |w| w.server.borrow_mut().bounds(stream, w.now())).await?.ok_or(BusError::NoStream)
     }
 
+    /// What a stream's leader answers.
+    async fn read<T: 'static>(
+        &self,
+        stream: &'static str,
+        look: impl FnOnce(&Stream) -> T + 'static,
+    ) -> Result<T, BusError> {
+        let found = self.call(move |w| w.server.borrow_mut().stream(stream, w.now()).map(look));
+        found.await?.ok_or(BusError::NoStream)
+    }
+
     /// The last message of a subject, as the stream's leader knows it.
     pub(crate) async fn last(
         &self,
@@ -161,13 +171,7 @@ impl Bus {
         subject: impl ToString,
     ) -> Result<Option<Stored>, BusError> {
         let subject = subject.to_string();
-        let found = self
-            .call(move |w| {
-                let mut server = w.server.borrow_mut();
-                server.stream(stream, w.now()).map(|s| s.last_of(&subject).cloned())
-            })
-            .await?;
-        found.ok_or(BusError::NoStream)
+        self.read(stream, move |s| s.last_of(&subject).cloned()).await
     }
 
     /// The last message of a subject, as any replica knows it: sometimes a moment old.
@@ -198,13 +202,7 @@ impl Bus {
         subject: String,
         after: u64,
     ) -> Result<Option<Stored>, BusError> {
-        let found = self
-            .call(move |w| {
-                let mut server = w.server.borrow_mut();
-                server.stream(stream, w.now()).map(|s| s.next_of(&subject, after).cloned())
-            })
-            .await?;
-        found.ok_or(BusError::NoStream)
+        self.read(stream, move |s| s.next_of(&subject, after).cloned()).await
     }
 
     /// The message at a sequence, or the next one that is there.
@@ -213,13 +211,7 @@ impl Bus {
         stream: &'static str,
         sequence: u64,
     ) -> Result<Option<Stored>, BusError> {
-        let found = self
-            .call(move |w| {
-                let mut server = w.server.borrow_mut();
-                server.stream(stream, w.now()).map(|s| s.at_or_after(sequence).cloned())
-            })
-            .await?;
-        found.ok_or(BusError::NoStream)
+        self.read(stream, move |s| s.at_or_after(sequence).cloned()).await
     }
 
     /// Everything that fits, from a sequence on.
@@ -229,14 +221,7 @@ impl Bus {
         filter: String,
         sequence: u64,
     ) -> Result<Vec<Stored>, BusError> {
-        let found = self
-            .call(move |w| {
-                let mut server = w.server.borrow_mut();
-                let stream = server.stream(stream, w.now())?;
-                Some(stream.from(sequence, &filter).cloned().collect())
-            })
-            .await?;
-        found.ok_or(BusError::NoStream)
+        self.read(stream, move |s| s.from(sequence, &filter).cloned().collect()).await
     }
 
     /// The last message of each subject that fits.
@@ -245,14 +230,7 @@ impl Bus {
         stream: &'static str,
         filter: String,
     ) -> Result<Vec<Stored>, BusError> {
-        let found = self
-            .call(move |w| {
-                let mut server = w.server.borrow_mut();
-                let stream = server.stream(stream, w.now())?;
-                Some(stream.last_of_each(&filter).into_iter().cloned().collect())
-            })
-            .await?;
-        found.ok_or(BusError::NoStream)
+        self.read(stream, move |s| s.last_of_each(&filter).into_iter().cloned().collect()).await
     }
 
     /// Waits until there is a connection.

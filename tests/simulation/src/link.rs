@@ -196,13 +196,9 @@ impl World {
             link.note_deaf(self.now());
             (std::mem::take(&mut link.held_out), std::mem::take(&mut link.held_in))
         });
-        held_out.into_iter().for_each(|arrival| self.resume_out(process, arrival));
+        held_out.into_iter().for_each(|arrival| self.send_out(process, arrival));
         held_in.into_iter().for_each(|arrival| self.send_in(process, arrival));
         self.reconnect(process);
-    }
-
-    fn resume_out(self: &Rc<Self>, process: usize, arrival: Arrival) {
-        self.send_out(process, arrival);
     }
 
     fn reconnect(self: &Rc<Self>, process: usize) {
