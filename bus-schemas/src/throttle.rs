@@ -24,6 +24,11 @@ pub const MAX_TEXT_LEN: usize = 256;
 pub const MAX_LIVE: usize = 4_096;
 /// Most sources of one target; when there are more, the order that binds least is forgotten.
 pub const MAX_SOURCES: usize = 512;
+/// By so much may a receiver misjudge how old an order is, milliseconds: orders of one source that seem to be closer to each
+/// other are told apart by when the stream stored them.
+pub const AGE_ERROR_MS: u64 = 10_000;
+/// What ends within this time need not be kept, milliseconds: whoever keeps the orders need not agree on the moment.
+pub const KEEP_SLACK_MS: u64 = 1_000;
 /// First token of the keys of [`KeptOrders`] in the bucket `dcmf_in_force`; the target follows.
 pub const KEPT_KEY: &str = "throttle";
 
@@ -211,6 +216,36 @@ struct Entry {
     keep_until: TimestampMs,
 }
 
+impl Entry {
+    fn as_kept(&self) -> Option<KeptOrder> {
+        let stored_at_ms = self.stored_at?;
+        let keep_until_ms = stored_at_ms.plus_ms(self.keep_until.since(self.live.given_at_ms));
+        Some(KeptOrder { order: self.live.order.clone(), stored_at_ms, keep_until_ms })
+    }
+
+    /// Another order of the same source for the same target comes, or the same once more.
+    fn meet(&mut self, other: Self) {
+        let stamps = self.stored_at.zip(other.stored_at);
+        if stamps.is_some_and(|(known, stamp)| known == stamp) && self.live.order == other.live.order {
+            // What a second reading gives differs by as long as it took: only the duration is compared.
+            let keep_ms = other.keep_until.since(other.live.given_at_ms);
+            self.keep_until = self.keep_until.max(self.live.given_at_ms.plus_ms(keep_ms));
+            return;
+        }
+        let (known, given) = (self.live.given_at_ms, other.live.given_at_ms);
+        let close = known.since(given).max(given.since(known)) <= AGE_ERROR_MS;
+        let is_older = match stamps.filter(|_| close) {
+            Some((known, stamp)) => stamp < known,
+            None => given < known,
+        };
+        let keep_until = self.keep_until.max(other.keep_until);
+        if !is_older {
+            *self = other;
+        }
+        self.keep_until = keep_until;
+    }
+}
+
 /// The last order of each source, as a receiver keeps them. All its times are of one clock, the receiver's own: one that
 /// never goes back, so that a step of the wall clock neither ends nor prolongs an order. [`Throttles::on`] turns them into
 /// those of another clock.
@@ -220,20 +255,20 @@ pub struct Throttles {
 }
 
 impl Throttles {
-    /// Takes an order. An older one than that source's last for the target changes nothing.
+    /// Takes an order. An older one than that source's last for the target binds nobody, and has the last one remembered as
+    /// long as it would bind.
     pub fn take(&mut self, arrived: ArrivedOrder) -> Result<(), InvalidThrottle> {
         let ArrivedOrder { target, order, given_at, stored_at, keep_ms } = arrived;
         order.check()?;
         let key = (target.clone(), order.source.clone());
-        let before = self.kept.get(&key);
-        if before.is_some_and(|known| known.live.given_at_ms > given_at) {
-            return Ok(());
-        }
         let until_ms = given_at.plus_ms(u64::from(order.ttl_seconds) * 1_000);
-        let replaced = before.map_or(TimestampMs::default(), |known| known.keep_until);
-        let keep_until = until_ms.max(given_at.plus_ms(keep_ms)).max(replaced);
+        let keep_until = until_ms.max(given_at.plus_ms(keep_ms));
         let live = LiveThrottle { target: target.clone(), order, given_at_ms: given_at, until_ms };
-        self.kept.insert(key, Entry { live, stored_at, keep_until });
+        let entry = Entry { live, stored_at, keep_until };
+        match self.kept.get_mut(&key) {
+            Some(known) => known.meet(entry),
+            None => drop(self.kept.insert(key, entry)),
+        }
         let of_target = self.kept.keys().filter(|(t, _)| *t == target).count();
         if of_target > MAX_SOURCES {
             self.forget_mildest(|t| *t == target);
@@ -305,16 +340,21 @@ impl Throttles {
         other
     }
 
-    /// What is to be kept of the orders for a target. An order of which the stream's time is not known is not kept: it
+    /// What is to be kept at `now` of the orders for a target. An order of which the stream's time is not known is not kept: it
     /// will come from the stream.
-    pub fn kept(&self, target: &ThrottleTarget) -> Vec<KeptOrder> {
-        let of_target = self.kept.iter().filter(|((t, _), _)| t == target);
-        let kept = of_target.filter_map(|(_, entry)| {
-            let stored_at_ms = entry.stored_at?;
-            let keep_until_ms = stored_at_ms.plus_ms(entry.keep_until.since(entry.live.given_at_ms));
-            Some(KeptOrder { order: entry.live.order.clone(), stored_at_ms, keep_until_ms })
-        });
-        kept.collect()
+    pub fn kept(&self, target: &ThrottleTarget, now: TimestampMs) -> Vec<KeptOrder> {
+        let of_target = self.kept.iter().filter(|((t, _), e)| t == target && e.keep_until > now);
+        of_target.filter_map(|(_, entry)| entry.as_kept()).collect()
+    }
+
+    /// Whether `kept`, which was taken, lacks something of the orders for its target that is known here.
+    pub fn lacks(&self, target: &ThrottleTarget, kept: &KeptOrders, now: TimestampMs) -> bool {
+        let same = |ours: &KeptOrder, theirs: &KeptOrder| {
+            (&ours.order, ours.stored_at_ms) == (&theirs.order, theirs.stored_at_ms)
+                && theirs.keep_until_ms >= ours.keep_until_ms
+        };
+        let ours = self.kept(target, now.plus_ms(KEEP_SLACK_MS));
+        ours.iter().any(|ours| !kept.orders.iter().any(|theirs| same(ours, theirs)))
     }
 }
 
@@ -454,11 +494,84 @@ mod tests {
         }
         let (mut recovered, here, there) =
             (Throttles::default(), TimestampMs(900_000_000), stored(5_000).unwrap());
-        for kept in throttles.kept(&farm) {
+        let at = TimestampMs(5_000);
+        for kept in throttles.kept(&farm, at) {
             recovered.take(kept.arrive(&farm, here, there)).unwrap();
         }
-        assert_eq!(recovered, throttles.on(TimestampMs(5_000), here));
-        assert_eq!(recovered.kept(&farm), throttles.kept(&farm));
+        assert_eq!(recovered, throttles.on(at, here));
+        assert_eq!(recovered.kept(&farm, here), throttles.kept(&farm, at));
+    }
+
+    /// An order of `ops` for the farm that the stream stored at `stored`, and that a receiver takes for given at `at`.
+    fn stamped(cap: u8, ttl: u32, stored: u64, at: u64) -> ArrivedOrder {
+        let stored_at = Some(TimestampMs(1_700_000_000_000 + stored));
+        ArrivedOrder { stored_at, ..arrived("farm", order(cap, ttl, "ops"), at) }
+    }
+
+    #[test]
+    fn an_older_order_that_is_heard_later_lengthens_the_memory_of_the_newer_one() {
+        let mut throttles = Throttles::default();
+        throttles.take(stamped(100, 1, 10_000, 10_000)).unwrap();
+        throttles.take(stamped(0, 3_600, 0, 0)).unwrap();
+        assert_eq!(lowest(&throttles, 10_500), Some(100));
+        assert!(throttles.expire(TimestampMs(20_000)).is_empty());
+        throttles.take(stamped(0, 3_600, 0, 0)).unwrap();
+        assert_eq!(lowest(&throttles, 20_000), None);
+    }
+
+    #[test]
+    fn orders_of_one_source_that_are_close_are_told_apart_by_the_stream_and_distant_ones_by_their_age() {
+        // Stored at, and given at as each was misjudged; the second is the one that holds if `wanted` says so.
+        for (first, second, wanted) in [
+            ((0, 3_000), (1, 0), Some(20)),
+            ((1, 0), (0, 3_000), Some(10)),
+            // The server's clock was set back by an hour in between.
+            ((3_600_000, 0), (20_000, 20_000), Some(20)),
+        ] {
+            let mut throttles = Throttles::default();
+            throttles.take(stamped(10, 600, first.0, first.1)).unwrap();
+            throttles.take(stamped(20, 600, second.0, second.1)).unwrap();
+            assert_eq!(lowest(&throttles, 20_000), wanted, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_read_again_later_by_a_slow_bus_ends_when_it_did() {
+        let mut throttles = Throttles::default();
+        throttles.take(stamped(0, 60, 5, 0)).unwrap();
+        let before = throttles.clone();
+        throttles.take(stamped(0, 60, 5, 900)).unwrap();
+        assert_eq!(throttles, before);
+    }
+
+    #[test]
+    fn what_is_kept_lacks_what_is_newer_here_or_is_to_be_remembered_longer() {
+        let (farm, now) = (ThrottleTarget::Farm, TimestampMs(5_000));
+        let of = |orders: Vec<ArrivedOrder>| {
+            let mut throttles = Throttles::default();
+            orders.into_iter().for_each(|order| throttles.take(order).unwrap());
+            throttles
+        };
+        let stop = || stamped(0, 600, 1_000, 1_000);
+        let lift = || stamped(100, 1, 4_000, 4_000);
+        for (ours, theirs, wanted) in [
+            (vec![], vec![stop()], false),
+            (vec![stop()], vec![], true),
+            (vec![stop()], vec![stop()], false),
+            (vec![stop(), lift()], vec![stop()], true),
+            (vec![stop()], vec![stop(), lift()], false),
+            (vec![stop(), lift()], vec![lift()], true),
+            (vec![stop(), lift()], vec![stop(), lift()], false),
+            // It ends at once.
+            (vec![lift()], vec![], false),
+        ] {
+            let kept = KeptOrders { orders: of(theirs.clone()).kept(&farm, now), ..KeptOrders::default() };
+            let mut known = of(ours.clone());
+            for order in &kept.orders {
+                known.take(order.arrive(&farm, now, TimestampMs(1_700_000_005_000))).unwrap();
+            }
+            assert_eq!(known.lacks(&farm, &kept, now), wanted, "{ours:?} {theirs:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bus_schemas::{
     throttle::{KeptOrders, ThrottleTarget, kept_key},
 };
 use coordinator_core::{
-    Input,
+    Input, KeptDocument,
     in_force::{Ours, Reconciled, reconcile},
 };
 use nats_adapter::{Backoff, Bus, KvError, streams};
@@ -31,7 +31,7 @@ enum Place {
 #[derive(Debug)]
 enum Item {
     Config(Ours),
-    Orders(ThrottleTarget, KeptOrders),
+    Orders(ThrottleTarget, KeptDocument),
 }
 
 impl Item {
@@ -53,7 +53,7 @@ impl Wanted {
         self.add(Item::Config(ours));
     }
 
-    pub(crate) fn keep(&self, target: ThrottleTarget, kept: KeptOrders) {
+    pub(crate) fn keep(&self, target: ThrottleTarget, kept: KeptDocument) {
         self.add(Item::Orders(target, kept));
     }
 
@@ -141,19 +141,20 @@ async fn config(bus: &Bus, ours: &Ours) -> Result<Option<Input>, KvError> {
     Ok(None)
 }
 
-/// Another coordinator may have read further in the stream: what it kept stays.
-async fn orders(bus: &Bus, target: &ThrottleTarget, kept: &KeptOrders) -> Result<(), KvError> {
+/// What another coordinator kept in between stays: the core is told of it and answers.
+async fn orders(bus: &Bus, target: &ThrottleTarget, kept: &KeptDocument) -> Result<(), KvError> {
+    let KeptDocument { revision, orders } = kept;
     let (kv, key) = (bus.kv(streams::IN_FORCE), kept_key(target));
     let before = kv.get(&key).await?;
-    let known = before.as_ref().and_then(|entry| KeptOrders::decode(&entry.value).ok());
-    let newer = |known: &KeptOrders| known.stream == kept.stream && known.sequence > kept.sequence;
-    if known.as_ref().is_some_and(|known| known == kept || newer(known)) {
+    let readable = before.as_ref().and_then(|entry| KeptOrders::decode(&entry.value).ok());
+    let other = before.as_ref().is_some_and(|entry| entry.revision != *revision);
+    if readable.is_some_and(|known| other || known == *orders) {
         return Ok(());
     }
-    let bytes = || kept.encode().map(Into::into).map_err(|e| KvError::Publish(e.into()));
+    let bytes = || orders.encode().map(Into::into).map_err(|e| KvError::Publish(e.into()));
     match before {
-        Some(entry) if kept.orders.is_empty() => drop(kv.delete_at(&key, entry.revision).await?),
-        None if kept.orders.is_empty() => {}
+        Some(entry) if orders.orders.is_empty() => drop(kv.delete_at(&key, entry.revision).await?),
+        None if orders.orders.is_empty() => {}
         Some(entry) => drop(kv.update(&key, bytes()?, entry.revision).await?),
         None => drop(kv.create(&key, bytes()?).await?),
     }

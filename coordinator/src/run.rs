@@ -57,7 +57,7 @@ pub enum RunError {
     Configuration(#[from] nats_adapter::KvError),
     /// The throttle orders cannot be read.
     #[error("cannot read throttle orders: {0}")]
-    Throttles(#[from] nats_adapter::ReadError),
+    Throttles(#[source] nats_adapter::KvError),
     /// The commands cannot be served.
     #[error("cannot serve commands: {0}")]
     Commands(#[from] nats_adapter::ServiceError),
@@ -145,7 +145,7 @@ pub async fn run_with(
     let in_force = in_force::Wanted::default();
     let publish = in_force::publish(bus.clone(), in_force.clone(), inputs.clone());
     tasks.spawn("in_force", publish);
-    throttles::watch(&bus, inputs.clone(), &mut tasks).await?;
+    throttles::watch(&bus, inputs.clone(), &mut tasks).await.map_err(RunError::Throttles)?;
     let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &commands::names()).await?;
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
     let (views, mut asked_views) = mpsc::channel(VIEW_BACKLOG);

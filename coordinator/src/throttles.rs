@@ -1,5 +1,5 @@
-//! The throttle orders as inputs: what was kept of them, then the stream from its beginning, each with its age by the clock
-//! of the server that stored it, so that a coordinator that starts knows what lives.
+//! The throttle orders as inputs: what coordinators keep of them and the stream from its beginning, each with its age by the
+//! clock of the server that stored it, so that a coordinator that starts or comes back knows what lives.
 
 use crate::tasks::Vital;
 use bus_schemas::{
@@ -7,9 +7,10 @@ use bus_schemas::{
     subject::{Subject, filter},
     throttle::{KEPT_KEY, KeptOrders, Throttle, kept_target},
 };
-use coordinator_core::Input;
+use coordinator_core::{Input, KeptDocument};
 use nats_adapter::{
-    Bus, Delivered, ReadError, Replay, ReplayError, StreamMoment, Undecodable, WatchEvent, streams,
+    Bus, Delivered, KvError, ReadError, Replay, ReplayError, StreamMoment, Undecodable, Watch, WatchEvent,
+    streams,
 };
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -41,7 +42,7 @@ impl ServerClock {
     }
 }
 
-/// The stream from its beginning, after what was kept was handed on.
+/// The stream from its beginning.
 struct Opened {
     replay: Replay,
     clock: ServerClock,
@@ -51,35 +52,19 @@ struct Opened {
 async fn open(bus: &Bus, inputs: &mpsc::Sender<Input>) -> Result<Opened, ReadError> {
     let replay = bus.replay(streams::THROTTLE, filter::throttles(), 1).await?;
     let clock = ServerClock::ask(bus).await?;
-    let mut first =
-        vec![Input::ThrottlesBegin { stream: clock.moment.created.clone(), last: clock.moment.last }];
-    let keys = format!("$KV.{}.{KEPT_KEY}.>", streams::IN_FORCE);
-    for kept in bus.read_last_of_each(streams::KV_IN_FORCE, keys).await? {
-        let WatchEvent::Put { key, value, .. } = bus.kv(streams::IN_FORCE).event(kept) else { continue };
-        match (kept_target(&key), KeptOrders::decode(&value)) {
-            (Some(target), Ok(kept)) => {
-                first.push(Input::ThrottlesKept { target, kept: Box::new(kept), at: clock.now() });
-            }
-            _ => tracing::warn!(key, "kept orders cannot be read and are left out"),
-        }
-    }
-    for input in first {
-        // The loop that is gone wants nothing.
-        let _ = inputs.send(input).await;
-    }
+    let begin = Input::ThrottlesBegin { stream: clock.moment.created.clone(), last: clock.moment.last };
+    // The loop that is gone wants nothing.
+    let _ = inputs.send(begin).await;
     Ok(Opened { replay, clock, complete: false })
 }
 
-/// Reads the stream; it goes on over restarts of the server.
-pub(crate) async fn watch(
-    bus: &Bus,
-    inputs: mpsc::Sender<Input>,
-    tasks: &mut Vital,
-) -> Result<(), ReadError> {
+/// Reads what is kept and the stream; it goes on over restarts of the server.
+pub(crate) async fn watch(bus: &Bus, inputs: mpsc::Sender<Input>, tasks: &mut Vital) -> Result<(), KvError> {
     let (bus, mut opened) = (bus.clone(), open(bus, &inputs).await?);
+    let mut kept = bus.kv(streams::IN_FORCE).watch(format!("{KEPT_KEY}.>")).await?;
     tasks.spawn("throttles", async move {
         loop {
-            match follow(&bus, &mut opened, &inputs).await {
+            match follow(&bus, &mut opened, &mut kept, &inputs).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -95,8 +80,13 @@ pub(crate) async fn watch(
     Ok(())
 }
 
-/// Hands one batch on; `false` when nobody listens any more.
-async fn follow(bus: &Bus, opened: &mut Opened, inputs: &mpsc::Sender<Input>) -> Result<bool, ReplayError> {
+/// Hands on what comes next; `false` when nobody listens any more.
+async fn follow(
+    bus: &Bus,
+    opened: &mut Opened,
+    kept: &mut Watch,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<bool, ReplayError> {
     // A stream without any order is complete before its first batch comes.
     if !opened.complete && opened.replay.is_caught_up() {
         opened.complete = true;
@@ -104,12 +94,22 @@ async fn follow(bus: &Bus, opened: &mut Opened, inputs: &mpsc::Sender<Input>) ->
             return Ok(false);
         }
     }
-    let batch = opened.replay.next_batch(BATCH).await?;
+    let told = tokio::select! {
+        event = kept.next() => Err(event),
+        batch = opened.replay.next_batch(BATCH) => Ok(batch?),
+    };
     if opened.clock.told.elapsed() > CLOCK_LIFE
         && let Ok(clock) = ServerClock::ask(bus).await
     {
         opened.clock = clock;
     }
+    let batch = match told {
+        Ok(batch) => batch,
+        Err(event) => {
+            let Some(input) = document(event, opened.clock.now()) else { return Ok(true) };
+            return Ok(inputs.send(input).await.is_ok());
+        }
+    };
     let mut letters = DEAD_LETTERS_PER_BATCH;
     for delivered in &batch {
         let input = input(bus, delivered, opened.clock.now(), &mut letters).await;
@@ -118,6 +118,21 @@ async fn follow(bus: &Bus, opened: &mut Opened, inputs: &mpsc::Sender<Input>) ->
         }
     }
     Ok(true)
+}
+
+/// What the bucket tells of the document of a target. One that cannot be read is as good as none.
+fn document(event: WatchEvent, at: TimestampMs) -> Option<Input> {
+    let (key, kept) = match event {
+        WatchEvent::Initialised => return Some(Input::ThrottlesKeptComplete),
+        WatchEvent::Restarted => return Some(Input::ThrottlesKeptRestarted),
+        WatchEvent::Delete { key, .. } => (key, KeptDocument::default()),
+        WatchEvent::Put { key, revision, value } => {
+            let kept = KeptOrders::decode(&value).map(|orders| KeptDocument { revision, orders });
+            let kept = kept.inspect_err(|error| tracing::warn!(key, %error, "kept orders are left out"));
+            (key, kept.unwrap_or_default())
+        }
+    };
+    Some(Input::ThrottlesKept { target: kept_target(&key)?, kept: Box::new(kept), at })
 }
 
 async fn input(bus: &Bus, delivered: &Delivered, now: TimestampMs, letters: &mut usize) -> Input {

@@ -3,7 +3,7 @@
 use crate::{Bus, PUBLISH_DEADLINE};
 use async_nats::{
     Client, HeaderMap, HeaderValue,
-    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL},
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream::{
         self, ErrorCode,
         context::{PublishAckFuture, PublishErrorKind},
@@ -149,19 +149,6 @@ impl Bus {
         expect: Expect,
     ) -> Result<Stored, PublishError> {
         self.publish_pipelined(subject, message, msg_id, expect).await?.stored().await
-    }
-
-    /// Publishes into a stream that forgets the message after `ttl`, in whole seconds, at least one, and waits for the
-    /// acknowledgement.
-    pub async fn publish_for<M: Message>(
-        &self,
-        subject: impl Display,
-        message: &M,
-        ttl: Duration,
-    ) -> Result<Stored, PublishError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(ttl.as_secs().max(1)));
-        self.publish_bytes_stored(subject, message.encode()?.into(), headers, Expect::None).await
     }
 
     /// Publishes into a stream and gives the acknowledgement to wait for, so that many can be under way: at most

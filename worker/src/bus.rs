@@ -17,7 +17,10 @@ use nats_adapter::{
     Bus, Expect, KvEntry, PendingAck, PublishError, ReadError, Republished, StreamMoment, Undecodable,
     streams,
 };
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 use tokio::sync::mpsc;
 use worker_core::{Authority, Input, Lane, Publication, Snapshot, Stored, ThrottleOrder};
 
@@ -310,7 +313,7 @@ async fn kept_throttles(
         Some(ThrottleTarget::Label(WorkerId::new(key.as_str()).ok()?, WorkerId::new(value.as_str()).ok()?))
     }));
     let moment = match bus.stream_moment(streams::THROTTLE).await {
-        Ok(moment) => moment,
+        Ok(moment) => Told { moment, at: Instant::now() },
         // Everything else was read a moment ago, so the farm is older than throttle orders.
         Err(error @ ReadError::NoStream(_)) => {
             tracing::warn!(%error, "throttle orders are heard, but those from before the start are not known");
@@ -325,10 +328,24 @@ async fn kept_throttles(
     Ok(known)
 }
 
+/// How the stream of orders stood, and when that was told.
+struct Told {
+    moment: StreamMoment,
+    at: Instant,
+}
+
+impl Told {
+    /// How long ago something was stored, by the server's clock, milliseconds.
+    fn age_ms(&self, stored_at: TimestampMs) -> u64 {
+        let since = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moment.now.plus_ms(since).since(stored_at)
+    }
+}
+
 async fn orders_for(
     bus: &Bus,
     target: &ThrottleTarget,
-    moment: &StreamMoment,
+    told: &Told,
     authority: Authority,
     known: &mut Vec<ThrottleOrder>,
     inputs: &mpsc::Sender<Input>,
@@ -344,11 +361,11 @@ async fn orders_for(
             KeptOrders::default()
         }
     };
-    let same_stream = kept.stream == moment.created && kept.sequence <= moment.last;
+    let same_stream = kept.stream == told.moment.created && kept.sequence <= told.moment.last;
     let mut sequence = if same_stream { kept.sequence } else { 0 };
     known.extend(kept.orders.into_iter().map(|kept| ThrottleOrder {
         target: target.clone(),
-        age_ms: moment.now.since(kept.stored_at_ms),
+        age_ms: told.age_ms(kept.stored_at_ms),
         keep_ms: kept.keep_until_ms.since(kept.stored_at_ms),
         stored_at: Some(kept.stored_at_ms),
         order: kept.order,
@@ -363,7 +380,7 @@ async fn orders_for(
                 target: target.clone(),
                 order: order.message,
                 stored_at: Some(order.stored_at),
-                age_ms: moment.now.since(order.stored_at),
+                age_ms: told.age_ms(order.stored_at),
                 keep_ms: 0,
             }),
             Err(error) => {

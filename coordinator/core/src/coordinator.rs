@@ -27,6 +27,10 @@ pub const STATUS_INTERVAL_MS: u64 = 1_000;
 /// Time between two looks for throttle orders that have ended, milliseconds; they bind nobody from their end on.
 pub const THROTTLE_EXPIRY_INTERVAL_MS: u64 = 10_000;
 
+/// A coordinator that finds kept orders without something that it knows keeps that after this time, milliseconds: two that
+/// cannot agree write no more often.
+pub const KEEP_AGAIN_MS: u64 = 1_000;
+
 /// What the active members of a pool have and what is wanted, in percent of one whole member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolCapacity {
@@ -112,7 +116,11 @@ pub struct Coordinator {
     orders: Orders,
     /// Orders from here on are news.
     throttles_complete: bool,
+    /// Every document of kept orders was told.
+    documents_told: bool,
     throttles_expire_at: MonoMs,
+    /// When what the documents of orders lack is kept, if they lack anything.
+    keep_lacking_at: Option<MonoMs>,
     ending: bool,
     slots: BTreeMap<PoolId, Slot>,
     effects: VecDeque<Effect>,
@@ -133,7 +141,9 @@ impl Coordinator {
             refused_before: BTreeMap::new(),
             orders: Orders::default(),
             throttles_complete: false,
+            documents_told: false,
             throttles_expire_at: MonoMs::default(),
+            keep_lacking_at: None,
             ending: false,
             slots: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -164,11 +174,10 @@ impl Coordinator {
                 self.throttles_complete = false;
                 self.orders.begin(stream, last);
             }
-            Input::ThrottlesKept { target, kept, at } => self.orders.recover(&target, *kept, at, now.mono),
-            Input::ThrottlesComplete => {
-                self.throttles_complete = true;
-                self.orders.targets().iter().for_each(|target| self.keep_orders(target));
-            }
+            Input::ThrottlesKept { .. }
+            | Input::ThrottlesKeptComplete
+            | Input::ThrottlesKeptRestarted
+            | Input::ThrottlesComplete => self.kept_orders(input, now.mono),
             Input::MembersReplaced => self.store_members_again(now),
             Input::News { id: Some(id), event } => self.publish(id, None, event, now),
             Input::News { id: None, event } => self.publish_numbered(None, event, now),
@@ -216,6 +225,7 @@ impl Coordinator {
         let slots = self.slots.values();
         slots
             .flat_map(|s| [s.ownership.deadline(), s.pool.as_ref().map(|p| p.deadline().min(s.status_at))])
+            .chain([self.keep_lacking_at])
             .flatten()
             .min()
     }
@@ -346,10 +356,34 @@ impl Coordinator {
         }
     }
 
-    /// What was kept is not written anew before all of the stream was read.
-    fn keep_orders(&mut self, target: &ThrottleTarget) {
-        if self.throttles_complete {
-            let kept = Box::new(self.orders.kept(target));
+    /// What is known of the kept orders.
+    fn kept_orders(&mut self, input: Input, now: MonoMs) {
+        match input {
+            Input::ThrottlesKept { target, kept, at } => {
+                self.orders.recover(&target, *kept, at, now);
+                if self.keeps_orders() && self.orders.is_lacking() {
+                    self.keep_lacking_at.get_or_insert(now.plus(KEEP_AGAIN_MS));
+                }
+                return;
+            }
+            Input::ThrottlesKeptRestarted => {
+                self.documents_told = false;
+                return self.orders.forget_documents();
+            }
+            Input::ThrottlesKeptComplete => self.documents_told = true,
+            _ => self.throttles_complete = true,
+        }
+        self.orders.targets().iter().for_each(|target| self.keep_orders(target, now));
+    }
+
+    /// Before all of the stream and all that is kept are known, what is kept is not written anew.
+    fn keeps_orders(&self) -> bool {
+        self.throttles_complete && self.documents_told
+    }
+
+    fn keep_orders(&mut self, target: &ThrottleTarget, now: MonoMs) {
+        if self.keeps_orders() {
+            let kept = Box::new(self.orders.kept(target, now));
             self.effects.push_back(Effect::KeepOrders(target.clone(), kept));
         }
     }
@@ -371,7 +405,7 @@ impl Coordinator {
         match self.orders.take(&target, order, stored, now.mono) {
             Ok(()) if self.throttles_complete => {
                 self.publish(throttle_event_id(stored), pool.as_ref(), event, now);
-                self.keep_orders(&target);
+                self.keep_orders(&target, now.mono);
             }
             Ok(()) => {}
             Err(error) => self.throttle_unreadable(stored, subject, error.to_string(), now),
@@ -496,7 +530,11 @@ impl Coordinator {
         }
         if now.mono >= self.throttles_expire_at {
             self.throttles_expire_at = now.mono.plus(THROTTLE_EXPIRY_INTERVAL_MS);
-            self.orders.expire(now.mono).iter().for_each(|target| self.keep_orders(target));
+            self.orders.expire(now.mono).iter().for_each(|target| self.keep_orders(target, now.mono));
+        }
+        if self.keep_lacking_at.is_some_and(|at| now.mono >= at) {
+            self.keep_lacking_at = None;
+            self.orders.take_lacking().iter().for_each(|target| self.keep_orders(target, now.mono));
         }
         let due = |s: &Slot| {
             let pool = s.pool.as_ref().map(|p| p.deadline().min(s.status_at));

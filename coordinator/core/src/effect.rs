@@ -1,6 +1,6 @@
 //! Everything that a coordinator can ask for.
 
-use crate::in_force::Ours;
+use crate::{in_force::Ours, orders::KeptDocument};
 use bus_schemas::{
     Blob, Hash32, PoolId, Target, WorkerId,
     block::BlockState,
@@ -11,7 +11,7 @@ use bus_schemas::{
     ledger::LedgerRecord,
     member::Member,
     share::Finding,
-    throttle::{KeptOrders, ThrottleTarget},
+    throttle::ThrottleTarget,
 };
 use std::sync::Arc;
 
@@ -45,8 +45,9 @@ pub enum Effect {
     /// the same key takes the place of one that is not done. Answer with [`crate::Input::InForceAdopted`] if that is
     /// what comes of it.
     PublishInForce(Box<Ours>),
-    /// Keep the orders for a target, unless what is kept is newer; without any the document is taken away.
-    KeepOrders(ThrottleTarget, Box<KeptOrders>),
+    /// Keep the orders for a target, where its document is still of this revision or cannot be read: one of another revision will
+    /// be told and answered. Without any order the document is taken away.
+    KeepOrders(ThrottleTarget, Box<KeptDocument>),
     /// Tell the world.
     PublishEvent(Box<Event>),
     /// Show how the pool runs.

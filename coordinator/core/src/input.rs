@@ -1,6 +1,6 @@
 //! Everything that can happen to a coordinator.
 
-use crate::time::MonoMs;
+use crate::{orders::KeptDocument, time::MonoMs};
 use bus_schemas::{
     Blob, Hash32, JobId, PoolId, Target, TimestampMs, WorkerId,
     block::BlockState,
@@ -13,7 +13,7 @@ use bus_schemas::{
     member::{JoinRequest, Leave, Member},
     node_status::NodeStatus,
     share::Share,
-    throttle::{KeptOrders, Throttle, ThrottleTarget},
+    throttle::{Throttle, ThrottleTarget},
 };
 
 /// Everything that can happen.
@@ -70,15 +70,19 @@ pub enum Input {
         /// Its last sequence.
         last: u64,
     },
-    /// The orders for a target as they were kept, read at `at` of the server's clock.
+    /// The orders for a target as they are kept, at first and whenever somebody keeps others, told at `at` of the server's clock.
     ThrottlesKept {
         /// The target.
         target: ThrottleTarget,
-        /// The orders.
-        kept: Box<KeptOrders>,
+        /// The document.
+        kept: Box<KeptDocument>,
         /// The server's time.
         at: TimestampMs,
     },
+    /// Every document of kept orders that the bucket has is told.
+    ThrottlesKeptComplete,
+    /// The documents of kept orders will be told from the beginning: the bucket may be another one.
+    ThrottlesKeptRestarted,
     /// A message among the throttle orders could not be read and was put aside.
     ThrottleUnreadable {
         /// Its sequence in the stream.

@@ -19,13 +19,14 @@ mod trouble;
 mod world;
 
 pub use coordinator::{
-    Coordinator, PoolCapacity, STATUS_INTERVAL_MS, THROTTLE_EXPIRY_INTERVAL_MS, Unattended,
+    Coordinator, KEEP_AGAIN_MS, PoolCapacity, STATUS_INTERVAL_MS, THROTTLE_EXPIRY_INTERVAL_MS, Unattended,
 };
 pub use effect::{BlockDuty, Effect, FoundTask, JudgeTask, PoolEffect};
 pub use input::{
     ArrivedFound, ArrivedShare, BlockAnswer, Input, JudgedFound, JudgedShare, LeaseInput, NodeFacts,
     PoolInput, Recovered, ShareBasis, Template, Trouble, Verdict,
 };
+pub use orders::KeptDocument;
 pub use registry::{Applied, Registry};
 pub use time::{MonoMs, Now};
 pub use trouble::{ELSEWHERE_STEADY_MS, UNATTENDED_AFTER_MS};

@@ -8,7 +8,7 @@ use bus_schemas::{
         ArrivedOrder, InvalidThrottle, KeptOrders, MAX_TTL_SECONDS, Throttle, ThrottleTarget, Throttles,
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a monotonic clock shows at its zero here, so that the longest order may have been given before that.
 const CLOCK_ZERO_MS: u64 = MAX_TTL_SECONDS as u64 * 1_000;
@@ -27,6 +27,19 @@ pub(crate) struct Orders {
     last: u64,
     /// The last message of each target's subject that is taken into account.
     sequences: BTreeMap<ThrottleTarget, u64>,
+    /// Revision of the document of each target that was last looked at.
+    looked_at: BTreeMap<ThrottleTarget, u64>,
+    /// Targets whose document lacks something.
+    lacking: BTreeSet<ThrottleTarget>,
+}
+
+/// The document of a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptDocument {
+    /// Its revision in the bucket of what is in force; 0 when there is none that can be read.
+    pub revision: u64,
+    /// The orders.
+    pub orders: KeptOrders,
 }
 
 /// A message of the stream.
@@ -50,23 +63,52 @@ impl Orders {
         (self.stream, self.last) = (stream, last);
     }
 
-    /// Takes what was kept, read at `at` of the server's clock.
+    /// Takes what is kept, told at `at` of the server's clock. Another coordinator may have kept it, that heard what this one
+    /// did not and did not hear what this one did.
     pub(crate) fn recover(
         &mut self,
         target: &ThrottleTarget,
-        kept: KeptOrders,
+        kept: KeptDocument,
         at: TimestampMs,
         now: MonoMs,
     ) {
-        for order in kept.orders {
+        let KeptDocument { revision, orders } = kept;
+        match revision {
+            0 => drop(self.looked_at.remove(target)),
+            _ => drop(self.looked_at.insert(target.clone(), revision)),
+        }
+        for order in &orders.orders {
             // What is not valid here was written by another version, and binds nobody.
             let _ = self.throttles.take(order.arrive(target, clock(now), at));
         }
         // A stream that was restored from a backup ends before what was kept: its messages are news.
-        if kept.stream == self.stream && kept.sequence <= self.last {
+        let known =
+            if orders.stream == self.stream && orders.sequence <= self.last { orders.sequence } else { 0 };
+        if !orders.orders.is_empty() {
             let sequence = self.sequences.entry(target.clone()).or_default();
-            *sequence = kept.sequence.max(*sequence);
+            *sequence = known.max(*sequence);
         }
+        if self.throttles.lacks(target, &orders, clock(now)) {
+            self.lacking.insert(target.clone());
+        } else {
+            self.lacking.remove(target);
+        }
+    }
+
+    /// The documents are told from the beginning: those of a bucket that was made anew are others.
+    pub(crate) fn forget_documents(&mut self) {
+        self.looked_at.clear();
+        self.lacking.clear();
+    }
+
+    /// Whether the document of some target lacks something.
+    pub(crate) fn is_lacking(&self) -> bool {
+        !self.lacking.is_empty()
+    }
+
+    /// The targets whose document lacks something; from here on they count as seen to.
+    pub(crate) fn take_lacking(&mut self) -> BTreeSet<ThrottleTarget> {
+        std::mem::take(&mut self.lacking)
     }
 
     pub(crate) fn take(
@@ -96,7 +138,7 @@ impl Orders {
     pub(crate) fn expire(&mut self, now: MonoMs) -> Vec<ThrottleTarget> {
         let ended = self.throttles.expire(clock(now));
         for target in &ended {
-            if self.throttles.kept(target).is_empty() {
+            if self.throttles.kept(target, clock(now)).is_empty() {
                 self.sequences.remove(target);
             }
         }
@@ -108,13 +150,14 @@ impl Orders {
         self.sequences.keys().cloned().collect()
     }
 
-    /// What is to be kept for a target.
-    pub(crate) fn kept(&self, target: &ThrottleTarget) -> KeptOrders {
-        KeptOrders {
+    /// What is to be kept for a target, and the revision of the document whose place it takes.
+    pub(crate) fn kept(&self, target: &ThrottleTarget, now: MonoMs) -> KeptDocument {
+        let orders = KeptOrders {
             stream: self.stream.clone(),
             sequence: self.sequences.get(target).copied().unwrap_or(0),
-            orders: self.throttles.kept(target),
-        }
+            orders: self.throttles.kept(target, clock(now)),
+        };
+        KeptDocument { revision: self.looked_at.get(target).copied().unwrap_or(0), orders }
     }
 
     /// The orders on the wall clock, for people and for the future.

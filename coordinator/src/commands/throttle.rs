@@ -7,8 +7,7 @@ use bus_schemas::{
     subject::Subject,
     throttle::{LiveThrottle, ThrottleTarget},
 };
-use nats_adapter::Call;
-use std::time::Duration;
+use nats_adapter::{Call, Expect};
 
 impl Commands {
     pub(super) async fn throttle_put(&self, call: &Call) -> Result<ThrottleList, CommandError> {
@@ -18,9 +17,10 @@ impl Commands {
             .parse()
             .map_err(|e: bus_schemas::throttle::InvalidThrottleTarget| invalid(e.to_string()))?;
         order.check().map_err(|e| invalid(e.to_string()))?;
-        let ttl = Duration::from_secs(order.ttl_seconds.into());
+        // The stream holds it longer than it lives: it may lift an order that lives longer, and someone who is cut off now
+        // must find it later.
         let subject = Subject::Throttle(target.clone());
-        self.bus.publish_for(subject, &order, ttl).await.map_err(bus_error)?;
+        self.bus.publish_stored(subject, &order, None, Expect::None).await.map_err(bus_error)?;
         let given_at_ms = TimestampMs(crate::run::wall());
         let until_ms = given_at_ms.plus_ms(u64::from(order.ttl_seconds) * 1_000);
         Ok(ThrottleList { throttles: vec![LiveThrottle { target, order, given_at_ms, until_ms }] })

@@ -162,8 +162,10 @@ const STORES: [&str; 9] = [
     "KV_dcmf_members",
 ];
 
-/// A lift lives as long as what it may lift: the stream forgets a shorter one before whoever is cut off has heard it.
-const LIFT_S: u32 = 3_600;
+/// The source of a load monitor: its orders live for a fixed time, and the stream holds them no longer.
+const MONITOR: &str = "lb1";
+/// How long they live, seconds.
+const MONITOR_TTL_S: u32 = 60;
 
 /// An action and when it happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -401,16 +403,19 @@ fn order(pool: usize, worker: usize, random: &mut Random) -> Option<Action> {
         _ => format!("worker.{}", worker_name(worker)),
     };
     let lifts = random.chance(350);
+    let source = (*random.pick(&["ops", MONITOR, "backup"])?).to_owned();
+    let by_hand = source != MONITOR;
+    let ttl_s = *random.pick(&[1, 5, 60, 300, 3_600])?;
     Some(Action::Order {
         target,
-        source: (*random.pick(&["ops", "lb1", "backup"])?).to_owned(),
+        source,
         cap_percent: if lifts {
             100
         } else {
             u8::try_from(random.pick(&[0, 0, 10, 50, 90])?.to_owned()).ok()?
         },
         threads: if lifts || random.chance(700) { None } else { Some(1) },
-        ttl_s: if lifts { LIFT_S } else { *random.pick(&[5, 60, 300, 3_600])? },
-        by_hand: random.chance(300),
+        ttl_s: if by_hand { ttl_s } else { MONITOR_TTL_S },
+        by_hand,
     })
 }

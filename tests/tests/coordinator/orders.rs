@@ -69,3 +69,47 @@ async fn orders_outlive_a_stream_that_is_made_anew() {
     let after = farm.kept(&[("lb", 50), ("ops", 0)]).await;
     assert_ne!(after.stream, before.stream);
 }
+
+#[tokio::test]
+async fn what_another_coordinator_kept_is_learnt_and_what_it_did_not_hear_is_added() {
+    let farm = Farm::start(&every_hash_is_a_share()).await;
+    farm.order("ops", 0, 3_600).await;
+    farm.order("lb", 50, 3_600).await;
+    let both = farm.kept(&[("lb", 50), ("ops", 0)]).await;
+    // It heard a lifting of which the stream holds nothing any more, and was cut off when the other source ordered.
+    let mut lifted = both.clone();
+    lifted.orders.retain(|kept| kept.order.source == "ops");
+    lifted.orders[0].order.cap_percent = 100;
+    lifted.orders[0].stored_at_ms.0 += 1;
+    let bucket = farm.bus.kv(streams::IN_FORCE);
+    bucket.put_as(kept_key(&ThrottleTarget::Farm), &lifted).await.unwrap();
+    farm.kept(&[("lb", 50), ("ops", 100)]).await;
+    assert_eq!(farm.live().await, [("lb".to_owned(), 50), ("ops".to_owned(), 100)]);
+}
+
+#[tokio::test]
+async fn kept_orders_that_somebody_spoils_or_deletes_are_kept_again() {
+    let farm = Farm::start(&every_hash_is_a_share()).await;
+    farm.order("ops", 0, 3_600).await;
+    let (bucket, key) = (farm.bus.kv(streams::IN_FORCE), kept_key(&ThrottleTarget::Farm));
+    farm.kept(&[("ops", 0)]).await;
+    bucket.put(&key, "oops".into()).await.unwrap();
+    farm.kept(&[("ops", 0)]).await;
+    bucket.delete(&key).await.unwrap();
+    farm.kept(&[("ops", 0)]).await;
+    farm.bus.jetstream().delete_key_value(streams::IN_FORCE).await.unwrap();
+    ensure(&farm.bus, 1, Action::Create).await.unwrap();
+    farm.kept(&[("ops", 0)]).await;
+}
+
+#[tokio::test]
+async fn the_stream_holds_an_order_by_command_longer_than_it_lives_for_whoever_is_cut_off_now() {
+    let farm = Farm::start(&every_hash_is_a_share()).await;
+    let put = r#"{"target":"farm","order":{"cap_percent":100,"ttl_seconds":1,"source":"ops"}}"#;
+    farm.bus.request_bytes(&command("throttle", "put"), put.into()).await.unwrap();
+    let ended = async || farm.live().await.is_empty().then_some(());
+    wait::until(COORDINATOR_DEADLINE, "the end of the order", ended).await.unwrap();
+    let subject = Subject::Throttle(ThrottleTarget::Farm);
+    let held = farm.bus.last::<Throttle>(streams::THROTTLE, subject).await.unwrap().unwrap();
+    assert_eq!(held.message.cap_percent, 100);
+}

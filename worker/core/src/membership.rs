@@ -36,6 +36,8 @@ pub(crate) struct Membership {
     fence: (u64, u64),
     /// A role came since the last read began, so that the read's answer may be older.
     pushed: bool,
+    /// Heard of since the bus is there: while it was not, the place may have become another's.
+    confirmed: bool,
     failures: u32,
     join: Join,
 }
@@ -55,6 +57,7 @@ impl Membership {
             member: None,
             fence: (0, 0),
             pushed: false,
+            confirmed: false,
             failures: 0,
             join: Join::From(MonotonicMs::default()),
         }
@@ -66,6 +69,11 @@ impl Membership {
 
     pub(crate) fn member(&self) -> Option<&Member> {
         self.member.as_ref()
+    }
+
+    /// Whether a job that comes may be searched in our place.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 
     /// A read begins.
@@ -92,6 +100,8 @@ impl Membership {
             self.member = None;
             rewound = Some(Notice::OrderRewound { order: "role" });
         }
+        // A coordinator stores that a place is another's before the first job in which it is.
+        self.confirmed = true;
         // What is read again and again is mostly known; only a push that is too late deserves a refusal.
         let role = role.filter(|role| (role.epoch, role.generation) >= self.fence);
         (true, [rewound, role.and_then(|role| self.apply(role, now, jitter))])
@@ -135,6 +145,7 @@ impl Membership {
             }
             return Some(Notice::OrderRefused(Refusal::RoleOfOtherSession(member.session)));
         }
+        self.confirmed = true;
         if (epoch, generation) == self.fence && self.member.is_some() {
             return None;
         }
@@ -175,8 +186,9 @@ impl Membership {
         delay
     }
 
-    /// The bus is back: whatever was asked is lost.
+    /// The bus is back: whatever was asked is lost, and the place is to be heard of again.
     pub(crate) fn on_connected(&mut self) {
+        self.confirmed = false;
         self.failures = 0;
         self.join = Join::From(MonotonicMs::default());
     }

@@ -189,10 +189,10 @@ impl Farm {
         self.input(Input::ConfigComplete);
         self.input(Input::InForceComplete);
         self.input(Input::ThrottlesBegin { stream: "1".to_owned(), last: self.throttles });
-        for (target, kept) in self.kept.orders.clone() {
-            let at = self.stream_time();
-            self.input(Input::ThrottlesKept { target, kept: Box::new(kept), at });
+        for (target, orders) in self.kept.orders.clone() {
+            self.told_kept(target, orders);
         }
+        self.input(Input::ThrottlesKeptComplete);
         self.input(Input::ThrottlesComplete);
     }
 
@@ -336,7 +336,7 @@ impl Farm {
             Effect::StopPool(..) => self.epoch = None,
             Effect::RestartSource(..) => self.sources += 1,
             Effect::PublishStatus(..) | Effect::PublishInForce(_) => {}
-            Effect::KeepOrders(target, kept) => drop(self.kept.orders.insert(target, *kept)),
+            Effect::KeepOrders(target, kept) => drop(self.kept.orders.insert(target, kept.orders)),
             Effect::PublishEvent(event) => self.events.push(event.what.clone()),
             Effect::Exit => self.exited = true,
             Effect::Pool(_, epoch, effect) => self.perform_in_pool(epoch, effect),

@@ -1,7 +1,16 @@
 //! Throttle orders over restarts of coordinators, and what is kept of them.
 
 use crate::model::Farm;
-use bus_schemas::throttle::ThrottleTarget;
+use bus_schemas::throttle::{KeptOrders, ThrottleTarget};
+use coordinator_core::{Input, KeptDocument};
+
+impl Farm {
+    /// Tells what is kept for a target.
+    pub fn told_kept(&mut self, target: ThrottleTarget, orders: KeptOrders) {
+        let (kept, at) = (Box::new(KeptDocument { revision: 1, orders }), self.stream_time());
+        self.input(Input::ThrottlesKept { target, kept, at });
+    }
+}
 
 fn live(farm: &Farm) -> Vec<(String, u8)> {
     let (throttles, now) = (farm.core.throttles(farm.now()), farm.now().wall);
@@ -35,6 +44,38 @@ fn a_lifting_holds_over_a_restart_although_it_lived_for_a_second() {
     // The stream still holds the stop: it is read from the beginning.
     farm.order_stored("farm", 0, 3_600, "ops", 1, 60_000);
     assert_eq!(live(&farm), []);
+}
+
+#[test]
+fn a_coordinator_that_was_cut_off_learns_a_lifting_that_it_never_heard_and_brings_what_only_it_heard() {
+    let mut farm = Farm::new("{}");
+    farm.order("farm", 0, 3_600, "ops");
+    let before = farm.kept.orders[&ThrottleTarget::Farm].clone();
+    farm.order("farm", 100, 1, "ops");
+    let others = farm.kept.orders[&ThrottleTarget::Farm].clone();
+    farm.kept.orders.clear();
+    farm.crash();
+    farm.told_kept(ThrottleTarget::Farm, before);
+    farm.order("farm", 50, 600, "lb");
+    farm.pass(60_000);
+    assert_eq!(live(&farm), [("lb".to_owned(), 50), ("ops".to_owned(), 0)]);
+    farm.told_kept(ThrottleTarget::Farm, others);
+    assert_eq!(live(&farm), [("lb".to_owned(), 50)]);
+    farm.kept.orders.clear();
+    farm.pass(coordinator_core::KEEP_AGAIN_MS);
+    let kept = &farm.kept.orders[&ThrottleTarget::Farm].orders;
+    let kept: Vec<_> = kept.iter().map(|k| (k.order.source.as_str(), k.order.cap_percent)).collect();
+    assert_eq!(kept, [("lb", 50), ("ops", 100)]);
+}
+
+#[test]
+fn what_is_kept_as_it_is_known_is_not_kept_again() {
+    let mut farm = Farm::new("{}");
+    farm.order("farm", 0, 3_600, "ops");
+    let same = farm.kept.orders.remove(&ThrottleTarget::Farm).unwrap();
+    farm.told_kept(ThrottleTarget::Farm, same);
+    farm.pass(5_000);
+    assert!(farm.kept.orders.is_empty());
 }
 
 #[test]

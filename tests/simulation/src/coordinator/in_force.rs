@@ -14,7 +14,7 @@ use bus_schemas::{
     throttle::{KeptOrders, ThrottleTarget, kept_key},
 };
 use coordinator_core::{
-    Input,
+    Input, KeptDocument,
     in_force::{Ours, Reconciled, reconcile},
 };
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
@@ -31,7 +31,7 @@ enum Place {
 
 enum Item {
     Config(Ours),
-    Orders(ThrottleTarget, KeptOrders),
+    Orders(ThrottleTarget, KeptDocument),
 }
 
 impl Item {
@@ -56,7 +56,7 @@ impl Wanted {
         self.add(Item::Config(ours));
     }
 
-    pub(super) fn keep(&self, target: ThrottleTarget, kept: KeptOrders) {
+    pub(super) fn keep(&self, target: ThrottleTarget, kept: KeptDocument) {
         self.add(Item::Orders(target, kept));
     }
 
@@ -138,22 +138,23 @@ async fn create(bus: &Bus, subject: &str, value: Vec<u8>) -> Result<(), BusError
     bus.publish(subject, value, at(last.map_or(0, |last| last.sequence))).await.map(drop)
 }
 
-/// Another coordinator may have read further in the stream: what it kept stays.
-async fn orders(bus: &Bus, target: &ThrottleTarget, kept: &KeptOrders) -> Result<(), BusError> {
+/// What another coordinator kept in between stays: the core is told of it and answers.
+async fn orders(bus: &Bus, target: &ThrottleTarget, kept: &KeptDocument) -> Result<(), BusError> {
+    let KeptDocument { revision, orders } = kept;
     let subject = key_subject(IN_FORCE, kept_key(target));
     let before = bus.last(IN_FORCE, &subject).await?.filter(|last| !last.headers.deletes);
-    let known = before.as_ref().and_then(|entry| KeptOrders::decode(&entry.payload).ok());
-    let newer = |known: &KeptOrders| known.stream == kept.stream && known.sequence > kept.sequence;
-    if known.as_ref().is_some_and(|known| known == kept || newer(known)) {
+    let readable = before.as_ref().and_then(|entry| KeptOrders::decode(&entry.payload).ok());
+    let other = before.as_ref().is_some_and(|entry| entry.sequence != *revision);
+    if readable.is_some_and(|known| other || known == *orders) {
         return Ok(());
     }
-    let bytes = || kept.encode().unwrap_or_default();
+    let bytes = || orders.encode().unwrap_or_default();
     match before {
-        Some(entry) if kept.orders.is_empty() => {
+        Some(entry) if orders.orders.is_empty() => {
             let headers = Headers { deletes: true, ..at(entry.sequence) };
             bus.publish(subject, Vec::new(), headers).await.map(drop)
         }
-        None if kept.orders.is_empty() => Ok(()),
+        None if orders.orders.is_empty() => Ok(()),
         Some(entry) => bus.publish(subject, bytes(), at(entry.sequence)).await.map(drop),
         None => create(bus, &subject, bytes()).await,
     }

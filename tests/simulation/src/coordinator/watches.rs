@@ -15,7 +15,7 @@ use bus_schemas::{
     subject::{Subject, filter},
     throttle::{KEPT_KEY, KeptOrders, Throttle, kept_target},
 };
-use coordinator_core::Input;
+use coordinator_core::{Input, KeptDocument};
 
 /// Pause before a stream of orders that was made anew is read again, milliseconds.
 const RESTART_MS: u64 = 1_000;
@@ -31,7 +31,7 @@ enum Watched {
 }
 
 /// A bucket that is watched, for ever.
-async fn watch(bus: Bus, stream: &'static str, first: Follower, mut told: impl FnMut(Watched)) {
+async fn watch(bus: Bus, stream: &'static str, keys: String, first: Follower, mut told: impl FnMut(Watched)) {
     let mut follower = first;
     loop {
         match follower.next().await {
@@ -44,9 +44,7 @@ async fn watch(bus: Bus, stream: &'static str, first: Follower, mut told: impl F
             Burst::Rewound => {
                 told(Watched::Restarted);
                 follower = loop {
-                    let opened =
-                        Follower::open(&bus, stream, key_subject(stream, ">"), Start::LastPerSubject);
-                    match opened.await {
+                    match Follower::open(&bus, stream, keys.clone(), Start::LastPerSubject).await {
                         Ok(Some(follower)) => break follower,
                         _ => bus.sleep_ms(RESTART_MS).await,
                     }
@@ -79,7 +77,9 @@ pub(super) async fn configuration(bus: &Bus, inputs: &Queue<Input>) -> Result<()
         }
         Watched::Restarted => sender.push(Input::ConfigRestarted),
     };
-    bus.world.executor.spawn(bus.owner, watch(bus.clone(), CONFIG, wishes, watched));
+    bus.world
+        .executor
+        .spawn(bus.owner, watch(bus.clone(), CONFIG, key_subject(CONFIG, ">"), wishes, watched));
     let (sender, own) = (inputs.clone(), bus.clone());
     bus.world.executor.spawn(bus.owner, async move {
         complete.next().await;
@@ -92,12 +92,12 @@ pub(super) async fn configuration(bus: &Bus, inputs: &Queue<Input>) -> Result<()
             Watched::Initialised => sender.push(Input::InForceComplete),
             Watched::Restarted => sender.push(Input::InForceRestarted),
         };
-        watch(own, IN_FORCE, in_force, watched).await;
+        watch(own, IN_FORCE, key_subject(IN_FORCE, ">"), in_force, watched).await;
     });
     Ok(())
 }
 
-/// The stream of orders from its beginning, after what was kept was handed on.
+/// The stream of orders from its beginning.
 struct Opened {
     follower: Follower,
     /// The server's clock as it was told, and when.
@@ -106,46 +106,35 @@ struct Opened {
 }
 
 impl Opened {
-    fn now_us(&self, bus: &Bus) -> u64 {
+    async fn open(bus: &Bus, inputs: &Queue<Input>) -> Result<Self, BusError> {
+        let follower = Follower::open(bus, THROTTLE, filter::throttles(), Start::Sequence(1)).await?;
+        let follower = follower.ok_or(BusError::NoStream)?;
+        let bounds = bus.bounds(THROTTLE).await?;
+        inputs.push(Input::ThrottlesBegin { stream: bounds.identity(), last: bounds.last });
+        Ok(Self { follower, told_us: bounds.now_us, asked_at_us: bus.world.now() })
+    }
+
+    /// The server's time, which is asked for again after a while.
+    async fn now_us(&mut self, bus: &Bus) -> u64 {
+        if bus.world.now() - self.asked_at_us > CLOCK_LIFE_US
+            && let Ok(bounds) = bus.bounds(THROTTLE).await
+        {
+            (self.told_us, self.asked_at_us) = (bounds.now_us, bus.world.now());
+        }
         self.told_us + (bus.world.now() - self.asked_at_us)
     }
 }
 
-async fn open(bus: &Bus, inputs: &Queue<Input>) -> Result<Opened, BusError> {
-    let follower = Follower::open(bus, THROTTLE, filter::throttles(), Start::Sequence(1)).await?;
-    let follower = follower.ok_or(BusError::NoStream)?;
-    let bounds = bus.bounds(THROTTLE).await?;
-    let opened = Opened { follower, told_us: bounds.now_us, asked_at_us: bus.world.now() };
-    let mut first = vec![Input::ThrottlesBegin { stream: bounds.identity(), last: bounds.last }];
-    let keys = key_subject(IN_FORCE, format!("{KEPT_KEY}.>"));
-    for kept in bus.read_last_of_each(IN_FORCE, keys).await? {
-        if kept.headers.deletes {
-            continue;
-        }
-        let key = key_of(IN_FORCE, &kept.subject);
-        if let (Some(target), Ok(kept)) = (kept_target(key), KeptOrders::decode(&kept.payload)) {
-            let at = TimestampMs(opened.now_us(bus) / 1_000);
-            first.push(Input::ThrottlesKept { target, kept: Box::new(kept), at });
-        }
-    }
-    first.into_iter().for_each(|input| inputs.push(input));
-    Ok(opened)
-}
-
 /// Reads the throttle orders; it goes on over a stream that is made anew.
 pub(super) async fn throttles(bus: &Bus, inputs: &Queue<Input>) -> Result<(), BusError> {
+    kept_orders(bus, inputs).await?;
     let (bus, inputs) = (bus.clone(), inputs.clone());
-    let mut opened = open(&bus, &inputs).await?;
+    let mut opened = Opened::open(&bus, &inputs).await?;
     bus.world.clone().executor.spawn(bus.owner, async move {
         loop {
             match opened.follower.next().await {
                 Burst::Messages { messages, caught_up } => {
-                    if bus.world.now() - opened.asked_at_us > CLOCK_LIFE_US
-                        && let Ok(bounds) = bus.bounds(THROTTLE).await
-                    {
-                        (opened.told_us, opened.asked_at_us) = (bounds.now_us, bus.world.now());
-                    }
-                    let now_us = opened.now_us(&bus);
+                    let now_us = opened.now_us(&bus).await;
                     messages.iter().for_each(|stored| inputs.push(order(stored, now_us)));
                     if caught_up {
                         inputs.push(Input::ThrottlesComplete);
@@ -154,7 +143,7 @@ pub(super) async fn throttles(bus: &Bus, inputs: &Queue<Input>) -> Result<(), Bu
                 Burst::Rewound => {
                     opened = loop {
                         bus.sleep_ms(RESTART_MS).await;
-                        if let Ok(again) = open(&bus, &inputs).await {
+                        if let Ok(again) = Opened::open(&bus, &inputs).await {
                             break again;
                         }
                     };
@@ -162,6 +151,27 @@ pub(super) async fn throttles(bus: &Bus, inputs: &Queue<Input>) -> Result<(), Bu
             }
         }
     });
+    Ok(())
+}
+
+/// The documents of kept orders. The server's time is that of the present, which the real shell knows to some milliseconds.
+async fn kept_orders(bus: &Bus, inputs: &Queue<Input>) -> Result<(), BusError> {
+    let keys = key_subject(IN_FORCE, format!("{KEPT_KEY}.>"));
+    let documents = Follower::open(bus, IN_FORCE, keys.clone(), Start::LastPerSubject).await?;
+    let documents = documents.ok_or(BusError::NoStream)?;
+    let (inputs, own) = (inputs.clone(), bus.clone());
+    let told = move |event: Watched| match event {
+        Watched::Message(stored) => {
+            let Some(target) = kept_target(key_of(IN_FORCE, &stored.subject)) else { return };
+            let orders = KeptOrders::decode(&stored.payload).ok().filter(|_| !stored.headers.deletes);
+            let kept = orders.map(|orders| KeptDocument { revision: stored.sequence, orders });
+            let at = TimestampMs(own.world.server.borrow().clock_us(own.world.now()) / 1_000);
+            inputs.push(Input::ThrottlesKept { target, kept: Box::new(kept.unwrap_or_default()), at });
+        }
+        Watched::Initialised => inputs.push(Input::ThrottlesKeptComplete),
+        Watched::Restarted => inputs.push(Input::ThrottlesKeptRestarted),
+    };
+    bus.world.executor.spawn(bus.owner, watch(bus.clone(), IN_FORCE, keys, documents, told));
     Ok(())
 }
 

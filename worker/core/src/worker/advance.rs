@@ -93,6 +93,9 @@ impl WorkerCore {
     pub(super) fn assign(&mut self) -> Option<Arc<Assignment>> {
         let job = self.job.clone().filter(|_| !self.job_unusable)?;
         let member = self.membership.member()?;
+        if !self.membership.is_confirmed() && self.assignment.as_ref().is_none_or(|a| a.job.id != job.id) {
+            return self.assignment.clone();
+        }
         let (slot, slot_generation) = (member.slot, member.slot_generation);
         let bits = member.bits_for_job(job.sequence);
         let missing = match (job.nonce_range(slot), bits) {

@@ -1,6 +1,6 @@
 use super::stage::{BITS, BLOCK, Stage, identity, job, member, node, pool, share_hash};
 use crate::{
-    effect::{Effect, Lane},
+    effect::{Effect, Lane, SearchOrder},
     input::{Input, Snapshot, Stored},
     membership::DISPLACED_MS,
     notice::{Notice, Refusal},
@@ -13,7 +13,7 @@ use bus_schemas::{
     command::ErrorCode,
     config::{NodeConfig, PoolConfig},
     job::WorkUnit,
-    member::{DifficultyStep, JoinReply, Role, Standing},
+    member::{DifficultyStep, JoinReply, Member, Role, Standing},
     set_point::Reason,
     share::Finding,
 };
@@ -368,6 +368,32 @@ fn shares_that_no_one_confirmed_are_sent_again_when_the_bus_is_back() {
     let outdated = Input::PublishFailed { id: 0, attempt: 1, reason: "late".to_owned() };
     stage.give(outdated);
     assert!(stage.live(10_000).published().is_empty());
+}
+
+#[test]
+fn a_worker_that_is_back_takes_up_another_job_only_when_it_has_heard_of_its_place() {
+    let read = |role| {
+        let pool = Some(pool(1, one_thread()));
+        Input::ConfigurationRead(Box::new(Snapshot { pool, role, ..Snapshot::default() }))
+    };
+    let moved = Member { slot: 5, ..member(1, 2) };
+    for (heard, slot) in [
+        (read(Some(member(1, 1))), member(1, 1).slot),
+        (read(Some(moved.clone())), 5),
+        (Input::Role(Box::new(moved.clone())), 5),
+        (Input::JoinReply(JoinReply::Accepted(Box::new(moved))), 5),
+    ] {
+        let (mut stage, started) = Stage::mining(one_thread());
+        stage.give(Input::Disconnected);
+        stage.give(Input::Connected);
+        stage.give(Input::Job(Box::new(job(1, 2, 1))));
+        let searched = |order: &SearchOrder| (order.assignment.job.sequence, order.assignment.slot);
+        let before = stage.end(&started[0], 0).started().remove(0);
+        assert_eq!(searched(&before), (1, member(1, 1).slot), "{heard:?}");
+        let mut next = stage.give(heard.clone()).started();
+        next.extend(stage.end(&before, 0).started());
+        assert_eq!(next.iter().map(searched).collect::<Vec<_>>(), [(2, slot)], "{heard:?}");
+    }
 }
 
 #[test]
