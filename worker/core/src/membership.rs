@@ -19,6 +19,10 @@ pub const JOIN_TIMEOUT_MS: u64 = 10_000;
 /// Delay before a worker asks again for a place that another session of its id has taken.
 pub const DISPLACED_MS: u64 = 10_000;
 
+/// A role that comes when a later owner's job is there already may have been stored after that owner looked, which has this
+/// time to take it back, milliseconds.
+pub const LATE_ROLE_MS: u64 = 1_000;
+
 /// Who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Who {
@@ -36,8 +40,10 @@ pub(crate) struct Membership {
     fence: (u64, u64),
     /// A role came since the last read began, so that the read's answer may be older.
     pushed: bool,
-    /// Heard of since the bus is there: while it was not, the place may have become another's.
-    confirmed: bool,
+    /// The place may be another's; a read that begins from this moment on tells.
+    doubted: Option<MonotonicMs>,
+    /// When the last read since the bus is there began.
+    read_at: Option<MonotonicMs>,
     failures: u32,
     join: Join,
 }
@@ -57,7 +63,8 @@ impl Membership {
             member: None,
             fence: (0, 0),
             pushed: false,
-            confirmed: false,
+            doubted: None,
+            read_at: None,
             failures: 0,
             join: Join::From(MonotonicMs::default()),
         }
@@ -71,14 +78,19 @@ impl Membership {
         self.member.as_ref()
     }
 
-    /// Whether a job that comes may be searched in our place.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.confirmed
+    /// Whether the place may be another's, so that no job may be taken up in it.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
+    }
+
+    /// From when on a read is wanted that tells whose the place is.
+    pub(crate) fn wants_read(&self) -> Option<MonotonicMs> {
+        self.doubted.filter(|from| self.read_at < Some(*from))
     }
 
     /// A read begins.
-    pub(crate) fn on_read_begin(&mut self) {
-        self.pushed = false;
+    pub(crate) fn on_read_begin(&mut self, now: MonotonicMs) {
+        (self.pushed, self.read_at) = (false, Some(now));
     }
 
     /// What a read gave, if anything; `false` when only the leader can say what it means.
@@ -86,6 +98,7 @@ impl Membership {
         &mut self,
         role: Option<Member>,
         authority: Authority,
+        job_epoch: u64,
         now: MonotonicMs,
         jitter: &mut Jitter,
     ) -> (bool, [Option<Notice>; 2]) {
@@ -101,22 +114,23 @@ impl Membership {
             rewound = Some(Notice::OrderRewound { order: "role" });
         }
         // A coordinator stores that a place is another's before the first job in which it is.
-        self.confirmed = true;
+        self.doubted = self.doubted.filter(|from| self.read_at < Some(*from));
         // What is read again and again is mostly known; only a push that is too late deserves a refusal.
         let role = role.filter(|role| (role.epoch, role.generation) >= self.fence);
-        (true, [rewound, role.and_then(|role| self.apply(role, now, jitter))])
+        (true, [rewound, role.and_then(|role| self.apply(role, job_epoch, now, jitter))])
     }
 
     /// A push: `false` when it is older than what was seen, so that only the leader can say what it means.
     pub(crate) fn on_push(
         &mut self,
         role: Member,
+        job_epoch: u64,
         now: MonotonicMs,
         jitter: &mut Jitter,
     ) -> (bool, Option<Notice>) {
         let older = (role.epoch, role.generation) < self.fence;
         self.pushed |= !older;
-        (!older, self.apply(role, now, jitter))
+        (!older, self.apply(role, job_epoch, now, jitter))
     }
 
     /// Whether the pool counts us as present.
@@ -124,9 +138,15 @@ impl Membership {
         self.member.as_ref().is_some_and(|m| m.standing == Standing::Present)
     }
 
-    /// Follows a role, or says why not. A newer role for another session takes our place away; it is asked for
+    /// Follows a role, or says why not; `job_epoch` is that of the job that is known. A newer role for another session takes our place away; it is asked for
     /// again only after a while, since two processes under one id would otherwise displace each other at once.
-    fn apply(&mut self, member: Member, now: MonotonicMs, jitter: &mut Jitter) -> Option<Notice> {
+    fn apply(
+        &mut self,
+        member: Member,
+        job_epoch: u64,
+        now: MonotonicMs,
+        jitter: &mut Jitter,
+    ) -> Option<Notice> {
         if member.pool != self.who.pool || member.worker != self.who.worker {
             let (pool, worker) = (member.pool, member.worker);
             return Some(Notice::OrderRefused(Refusal::RoleNotOurs { pool, worker }));
@@ -145,11 +165,11 @@ impl Membership {
             }
             return Some(Notice::OrderRefused(Refusal::RoleOfOtherSession(member.session)));
         }
-        self.confirmed = true;
         if (epoch, generation) == self.fence && self.member.is_some() {
             return None;
         }
         self.fence = (epoch, generation);
+        self.doubted = (epoch < job_epoch).then(|| now.plus_ms(LATE_ROLE_MS));
         let notice = Notice::RoleApplied {
             role: member.role,
             standing: member.standing,
@@ -188,7 +208,7 @@ impl Membership {
 
     /// The bus is back: whatever was asked is lost, and the place is to be heard of again.
     pub(crate) fn on_connected(&mut self) {
-        self.confirmed = false;
+        (self.doubted, self.read_at) = (Some(MonotonicMs::default()), None);
         self.failures = 0;
         self.join = Join::From(MonotonicMs::default());
     }

@@ -199,12 +199,13 @@ impl OfPool {
         let all = records.all.iter().enumerate();
         let versions: Vec<_> = all.filter(|(_, (_, m))| tenancy(m)).map(|(n, (o, m))| (n, *o, m)).collect();
         let (newest, _, last) = versions.last().ok_or("a place that it never held")?;
-        if last.slot != share.slot {
+        // What was stored before the job holds, unless a later version says otherwise, or the bucket was set back to an
+        // earlier one: then numbers of generations may have been given twice.
+        let set_back = versions.iter().any(|(n, ..)| *n < records.shaky);
+        let holds = last.slot == share.slot;
+        if !holds && !(set_back && versions.iter().any(|(_, _, m)| m.slot == share.slot)) {
             return Err("another slot than it held");
         }
-        // What was stored before the job holds, unless a later version says otherwise, or the bucket was set back to an
-        // earlier one.
-        let set_back = versions.iter().any(|(n, ..)| *n < records.shaky);
         let latest = versions.iter().rposition(|(_, order, _)| *order < known.order);
         let before = latest.filter(|_| !set_back).unwrap_or(0);
         let valid = versions.iter().skip(before);
@@ -212,7 +213,7 @@ impl OfPool {
         if !said.contains(&Some(share.bits)) {
             return Err("another difficulty than was assigned");
         }
-        let kept = newest + KEPT_RECORDS > records.all.len() && *newest >= records.shaky;
+        let kept = holds && newest + KEPT_RECORDS > records.all.len() && *newest >= records.shaky;
         Ok((said.len() == 1, kept))
     }
 

@@ -93,7 +93,7 @@ impl WorkerCore {
     pub(super) fn assign(&mut self) -> Option<Arc<Assignment>> {
         let job = self.job.clone().filter(|_| !self.job_unusable)?;
         let member = self.membership.member()?;
-        if !self.membership.is_confirmed() && self.assignment.as_ref().is_none_or(|a| a.job.id != job.id) {
+        if self.membership.is_doubted() && self.assignment.as_ref().is_none_or(|a| a.job.id != job.id) {
             return self.assignment.clone();
         }
         let (slot, slot_generation) = (member.slot, member.slot_generation);
@@ -143,10 +143,11 @@ impl WorkerCore {
     pub(super) fn call_out(&mut self, now: Now) {
         let at = now.monotonic;
         self.resolve_doubt(at);
+        self.next_read = self.membership.wants_read().map_or(self.next_read, |from| self.next_read.min(from));
         if self.next_read <= at {
             self.next_read = at.plus_ms(READ_TIMEOUT_MS);
             self.configuration.on_read_begin();
-            self.membership.on_read_begin();
+            self.membership.on_read_begin(at);
             self.job_pushed = false;
             let authority = if self.doubt { Authority::Leader } else { Authority::Replica };
             if self.doubt {

@@ -34,7 +34,8 @@ impl WorkerCore {
         for order in throttles {
             self.on_throttle(order, now);
         }
-        let (certain, notices) = self.membership.on_read(role, authority, now.monotonic, &mut self.jitter);
+        let (epoch, at) = (self.job_fence.0, now.monotonic);
+        let (certain, notices) = self.membership.on_read(role, authority, epoch, at, &mut self.jitter);
         self.doubt |= !certain;
         notices.into_iter().for_each(|notice| self.note(notice));
         if let Some(job) = job {
@@ -118,7 +119,7 @@ impl WorkerCore {
     }
 
     pub(super) fn on_role(&mut self, member: Member, now: MonotonicMs) {
-        let (certain, notice) = self.membership.on_push(member, now, &mut self.jitter);
+        let (certain, notice) = self.membership.on_push(member, self.job_fence.0, now, &mut self.jitter);
         self.doubt |= !certain;
         self.note(notice);
     }

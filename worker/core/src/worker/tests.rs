@@ -2,7 +2,7 @@ use super::stage::{BITS, BLOCK, Stage, identity, job, member, node, pool, share_
 use crate::{
     effect::{Effect, Lane, SearchOrder},
     input::{Input, Snapshot, Stored},
-    membership::DISPLACED_MS,
+    membership::{DISPLACED_MS, LATE_ROLE_MS},
     notice::{Notice, Refusal},
     outbox::{DropReason, HOLD_SEARCH_AT, MAX_IN_FLIGHT, OUTBOX_LIMIT, RELEASE_SEARCH_AT},
     search::BLOCKS_PER_JOB,
@@ -393,6 +393,29 @@ fn a_worker_that_is_back_takes_up_another_job_only_when_it_has_heard_of_its_plac
         let mut next = stage.give(heard.clone()).started();
         next.extend(stage.end(&before, 0).started());
         assert_eq!(next.iter().map(searched).collect::<Vec<_>>(), [(2, slot)], "{heard:?}");
+    }
+}
+
+#[test]
+fn a_place_that_a_former_owner_gave_late_is_searched_only_when_a_later_read_still_tells_it() {
+    let stored = |role| {
+        let pool = Some(pool(1, one_thread()));
+        Input::ConfigurationRead(Box::new(Snapshot { pool, role, ..Snapshot::default() }))
+    };
+    let late = || Input::JoinReply(JoinReply::Accepted(Box::new(member(1, 1))));
+    let taken_back = Member { slot: 5, ..member(2, 2) };
+    for (told, slot) in [(stored(Some(member(1, 1))), 3), (Input::Role(Box::new(taken_back)), 5)] {
+        let mut stage = Stage::new();
+        stage.give(Input::Connected);
+        stage.give(stored(None));
+        stage.give(Input::Job(Box::new(job(2, 1, 1))));
+        assert!(stage.give(late()).started().is_empty());
+        assert!(stage.give(stored(Some(member(1, 1)))).started().is_empty(), "it began too early");
+        let asked = stage.live(LATE_ROLE_MS);
+        assert_eq!(asked.count(|e| matches!(e, Effect::ReadConfiguration(_))), 1);
+        assert!(asked.started().is_empty());
+        let started = stage.give(told).started();
+        assert_eq!(started.iter().map(|s| s.assignment.slot).collect::<Vec<_>>(), [slot]);
     }
 }
 
