@@ -1,4 +1,23 @@
-//! The ways to scan, and which of them this processor can go.
+//! The paths: the ways to scan nonces, and the choice of one for this processor.
+//!
+//! To scan is to hash a block header with one nonce after another and to look for a hash that may meet the target. All
+//! paths report the same findings. They differ in the instructions of a processor that they use, and so in their speed:
+//!
+//! - Vector instructions (AVX2, AVX-512) compute the same step for 8 or 16 nonces at once.
+//! - SHA instructions compute rounds of SHA-256 for one nonce: two rounds in one instruction of x86-64, four in two
+//!   instructions of 64-bit ARM.
+//! - Two paths use both at the same time, since a processor has separate units for them.
+//! - The portable path uses none of these.
+//!
+//! Not every processor has every instruction, so a path may be available or not ([`Path::is_available`]). A
+//! `CheckedPath` is made only of an available one; that is why it may call the path's unsafe code. It is chosen in one of
+//! these ways:
+//!
+//! - [`Path::best`] is the first available one in a fixed order ([`Path::ALL`]).
+//! - [`Path::fastest`] tries the available ones for some milliseconds. Workers search on this one.
+//! - [`Path::narrow`] is one without vectors, if the processor has SHA instructions. Workers search on this one while the
+//!   main application works, since vectors lower the clock of some processors.
+//! - [`UnavailablePath`] is the answer to a caller that names a path which this processor does not have.
 
 use std::{fmt, time::Duration};
 
@@ -14,7 +33,7 @@ use crate::{
     portable,
 };
 
-/// Calls of a turn in a trial, and nonces of a call: as short as a worker's that yields often.
+/// Calls of a turn in a trial, and nonces of a call: as few as in a worker that yields often.
 const TRIAL_CALLS: u32 = 6;
 const TRIAL_NONCES: u32 = 1_536;
 
@@ -38,21 +57,23 @@ pub enum Path {
 }
 
 impl Path {
-    /// All that there are, the best first as far as it can be known without a clock.
+    /// All paths, the best first as far as that is known without measuring.
     ///
-    /// A hash takes some 2,850 operations on words.
+    /// A hash here is the double hash of one header; it takes some 2,850 operations on words of 32 bits. A pair is the
+    /// instruction of x86-64 that does two rounds of SHA-256. The cycles are those of a hash on one core:
     ///
-    /// - AVX-512 does each for sixteen nonces. Two such operations a cycle make 90 cycles a hash.
-    /// - The SHA unit needs 60 pairs of rounds: 120 cycles where a pair takes two. Where a pair takes three, it needs
-    ///   200 with the steps of the schedule.
-    /// - AVX2 needs three operations for a rotation. With four operations a cycle that makes 220 cycles.
-    /// - Two of them at once are bounded by what all instructions together take. AVX-512 beside the SHA unit needs 78
-    ///   cycles instead of 90 where a pair takes three cycles. AVX2 needs some 880 operations a hash, and the SHA unit
-    ///   some 360 beside its 60 pairs. Where four are done in a cycle, one hash in vectors fits beside each seven of the
-    ///   SHA unit: 106 cycles instead of 120.
+    /// - AVX-512 does each operation for sixteen nonces. With two such operations a cycle, a hash takes 90 cycles.
+    /// - The SHA unit does 60 pairs for a hash. That takes 120 cycles on a processor on which a pair takes two cycles, and
+    ///   200 with the steps of the message schedule where a pair takes three.
+    /// - AVX2 has no rotation and needs three operations for one. With four operations a cycle, a hash takes 220 cycles.
+    /// - Two units at once are limited by the number of all instructions together. AVX-512 beside the SHA unit takes 78
+    ///   cycles instead of 90, where a pair takes three cycles. For AVX2 beside the SHA unit: AVX2 needs some 880
+    ///   operations for a hash, and the SHA unit some 360 beside its 60 pairs. With four operations a cycle, one hash in
+    ///   vectors fits beside each seven of the SHA unit: 106 cycles instead of 120.
     ///
-    /// How much of that is reached depends on the processor. So a worker takes what it finds to be the fastest
-    /// ([`Self::fastest`]). A nonce in integer registers is not among them: its code does not fit the instruction cache.
+    /// How much of that is reached depends on the processor. So a worker measures and takes the fastest path
+    /// ([`Self::fastest`]). A path with sixteen nonces in vectors and one more in integer registers is not among them: its
+    /// code does not fit into the instruction cache.
     pub const ALL: [Self; 7] = [
         Self::Avx512,
         Self::Avx512Sha,
