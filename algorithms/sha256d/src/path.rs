@@ -17,7 +17,7 @@
 //! - [`Path::fastest`] tries the available ones for some milliseconds. Workers search on this one.
 //! - [`Path::narrow`] is one without vectors, if the processor has SHA instructions. Workers search on this one while the
 //!   main application works, since vectors lower the clock of some processors.
-//! - [`UnavailablePath`] is the answer to a caller that names a path which this processor does not have.
+//! - A caller may also name a path, and gets [`UnavailablePath`] if this processor does not have it.
 
 use std::{fmt, time::Duration};
 
