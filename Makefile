@@ -24,6 +24,9 @@ parts_of_bitcoin := nats-server btcd
 parts_of_litecoin := nats-server litecoind
 parts_of_monero := nats-server monerod
 parts_of_run = $(or $(parts_of_$(CHAIN)),$(error CHAIN=$(CHAIN) is unknown: embedded, bitcoin, litecoin or monero))
+# What a farm consists of; the rest of the workspace waits until it is wanted.
+programs_of_run := $(addprefix --package ,dcmf-coordinator dcmf-worker dcmf-system-tests) \
+    $(addprefix --bin ,dcmf-coordinator dcmf-worker farm)
 # The algorithms that are Rust throughout: what they have for 64-bit ARM is checked on any machine.
 written_for_arm := $(addprefix --package dcmf-algorithm-,sha256d scrypt blake3)
 # Tests of a part that is not there; the name of a test holds the parts that it needs (nats_cli for nats-cli).
@@ -35,8 +38,9 @@ help: ## list the targets
 
 run: ## start one farm on this machine (CHAIN=embedded|bitcoin|litecoin|monero, FOR=30s ends it by itself)
 	@$(install) cmake $(parts_of_run) nats-cli
-	cargo build --workspace --bins
-	cargo run --quiet --package dcmf-system-tests --bin farm -- --chain $(CHAIN) $(if $(FOR),--for $(FOR))
+	@test -e "$${CARGO_TARGET_DIR:-target}/debug/farm" || echo "--- Compiling the farm, once: some four minutes on two processors. Then it mines."
+	cargo build $(programs_of_run)
+	"$${CARGO_TARGET_DIR:-target}/debug/farm" --chain $(CHAIN) $(if $(FOR),--for $(FOR))
 
 test: parts lint ## everything a change must pass: parts, lint, all tests
 	@for part in $(subst --skip,,$(skip)); do echo "!!! NOT RUN for want of a part: tests named *$$part* (make parts test-knots)"; done

@@ -161,6 +161,25 @@ fn pure_packages_reach_no_runtime_clock_or_random_source() {
 }
 
 #[test]
+fn what_a_farm_is_compiled_of_is_not_compiled_once_more_for_the_tests() {
+    let of_run =
+        ["dcmf-coordinator", "dcmf-worker", "dcmf-system-tests"].map(|name| format!("--package={name}"));
+    let of_run: Vec<&str> = of_run.iter().map(String::as_str).chain(["--edges=normal,build"]).collect();
+    let (run, test) = (compiled(&of_run), compiled(&["--workspace", "--edges=normal,build,dev"]));
+    let again: Vec<_> = run.difference(&test).collect();
+    assert!(again.is_empty(), "make test has other features of what make run compiles: {again:#?}");
+}
+
+/// Every package of a selection with its features, as `cargo tree` tells them.
+fn compiled(selection: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(repository()).args(["tree", "--locked", "--offline", "--no-dedupe", "--prefix=none"]);
+    let told = cargo.args(["--format={p} [{f}]"]).args(selection).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
 fn cores_forbid_clocks_sleeping_and_unordered_maps_to_themselves() {
     let read = |path: PathBuf| -> toml::Table { fs::read_to_string(path).unwrap().parse().unwrap() };
     let root = read(repository().join("clippy.toml"));
