@@ -48,13 +48,13 @@ macro_rules! commands {
 commands! {
     "pool" "put" => |c, call| c.pool_put(call).await;
     "pool" "get" => |c, call| c.pool_get(call).await;
-    "pool" "list" => |c, _call| Ok(PoolList { pools: c.farm().await.pools });
+    "pool" "list" => |c, _call| Ok(PoolList { pools: c.farm().await.pools, next: None });
     "pool" "pause" => |c, call| c.pool_set_paused(call, true).await;
     "pool" "resume" => |c, call| c.pool_set_paused(call, false).await;
     "pool" "delete" => |c, call| c.pool_delete(call).await;
     "node" "put" => |c, call| c.node_put(call).await;
     "node" "get" => |c, call| c.node_get(call).await;
-    "node" "list" => |c, _call| Ok(NodeList { nodes: c.nodes(None).await.into_values().collect() });
+    "node" "list" => |c, _call| Ok(NodeList { nodes: c.nodes(None).await.into_values().collect(), next: None });
     "node" "drain" => |c, call| c.node_set_drained(call, true).await;
     "node" "undrain" => |c, call| c.node_set_drained(call, false).await;
     "node" "explain" => |c, call| c.node_explain(call).await;

@@ -68,7 +68,7 @@ impl Commands {
     }
 
     async fn look_elsewhere(&self, view: &mut PoolView) {
-        let asked = self.ask(&view.pool, &ViewRequest { node: None, status_only: true }).await;
+        let asked = self.ask(&view.pool, &ViewRequest { status_only: true, ..ViewRequest::default() }).await;
         let note = asked.note();
         if let Asked::Answered(answer, age) = asked {
             view.status = Some(answer.status);
@@ -103,7 +103,7 @@ impl Commands {
         let mut nodes = self.snapshot.nodes.clone();
         let pools = &self.snapshot.farm.pools;
         let elsewhere: Vec<_> = pools.iter().filter(|p| p.status.is_none()).map(|p| &p.pool).collect();
-        let request = ViewRequest { node: wanted.cloned(), status_only: false };
+        let request = ViewRequest { node: wanted.cloned(), ..ViewRequest::default() };
         let answers = join_all(elsewhere.iter().map(|pool| self.ask(pool, &request))).await;
         let mut told: BTreeSet<&PoolId> =
             pools.iter().filter(|p| p.status.is_some()).map(|p| &p.pool).collect();

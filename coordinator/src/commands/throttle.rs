@@ -23,11 +23,14 @@ impl Commands {
         self.bus.publish_stored(subject, &order, None, Expect::None).await.map_err(bus_error)?;
         let given_at_ms = TimestampMs(crate::run::wall());
         let until_ms = given_at_ms.plus_ms(u64::from(order.ttl_seconds) * 1_000);
-        Ok(ThrottleList { throttles: vec![LiveThrottle { target, order, given_at_ms, until_ms }] })
+        Ok(ThrottleList {
+            throttles: vec![LiveThrottle { target, order, given_at_ms, until_ms }],
+            next: None,
+        })
     }
 
     pub(super) fn throttle_list(&self) -> ThrottleList {
         let now = TimestampMs(crate::run::wall());
-        ThrottleList { throttles: self.snapshot.throttles.live(now).cloned().collect() }
+        ThrottleList { throttles: self.snapshot.throttles.live(now).cloned().collect(), next: None }
     }
 }

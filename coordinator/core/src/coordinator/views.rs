@@ -61,6 +61,7 @@ impl Coordinator {
             members: members
                 .map(|(node, membership)| MemberView { node: node.clone(), membership })
                 .collect(),
+            next: None,
         })
     }
 
@@ -111,6 +112,7 @@ impl Coordinator {
             version: version.to_owned(),
             farm: self.farm_view(),
             pools: self.registry.pools().map(view).collect(),
+            next: None,
         }
     }
 
