@@ -336,4 +336,14 @@ mod tests {
         rebase(&mut jobs, Some(&record(Some(&own), 7, Some(1))), &bounds(500), None);
         assert_eq!(jobs[0].0.shares_after, 0);
     }
+
+    #[test]
+    fn nobody_is_forgotten_while_a_stream_may_hold_what_it_sent() {
+        let declared = streams::declared(1).unwrap();
+        for name in [streams::SHARE, streams::FOUND] {
+            let stream = declared.iter().find(|stream| stream.name == name).unwrap();
+            let kept = u64::try_from(stream.max_age.as_millis()).unwrap();
+            assert!((1..coordinator_core::pool::FORGET_AFTER_MS).contains(&kept), "{name}: {kept} ms");
+        }
+    }
 }

@@ -131,11 +131,12 @@ impl Shell {
         self.metrics.throttles(self.core.live_throttles(self.clock.now()));
         let now = self.clock.now().mono;
         let unattended = if self.core.is_configured() { self.core.unattended(now) } else { Vec::new() };
+        let unattended: BTreeMap<_, _> = unattended.into_iter().map(|u| (u.pool.clone(), u)).collect();
         let mut reasons = Vec::new();
         let mut shown = BTreeSet::new();
         for pool in self.core.registry().pools().map(|(pool, ..)| pool) {
             shown.insert(pool.clone());
-            let alone = unattended.iter().find(|u| u.pool == *pool);
+            let alone = unattended.get(pool);
             let stuck = self.core.stuck(pool);
             self.metrics.attention(pool, alone.is_some(), stuck.is_some());
             if let Some(alone) = alone {

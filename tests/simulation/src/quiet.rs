@@ -175,7 +175,7 @@ impl World {
                 continue;
             }
             let status = worker.borrow().status();
-            let membership = core.places(&id, MonoMs(0)).next();
+            let membership = core.places(id, MonoMs(0)).next();
             let standing = membership.map(|membership| membership.standing);
             if standing != Some(Standing::Present) {
                 return Err(format!("{id} is {standing:?} for {owner}, its own role is {:?}", status.role));

@@ -107,6 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn slots_that_a_pool_gave_up_wait_until_it_has_them_again() {
+        let mut slots = Slots::default();
+        (0..4).for_each(|n| assert_eq!(slots.take(&w(n), 2, 1), u16::try_from(n).ok()));
+        (0..4).rev().for_each(|n| slots.free(u16::try_from(n).unwrap(), &w(n), 1));
+        assert_eq!(slots.take(&w(5), 0, 2), Some(0), "the others are beyond");
+        assert_eq!(slots.take(&w(6), 0, 2), None);
+        slots.check().unwrap();
+        let taken: Vec<_> = (7..11).map(|n| slots.take(&w(n), 2, 2)).collect();
+        assert_eq!(taken.iter().flatten().count(), 3, "{taken:?}");
+        slots.check().unwrap();
+    }
+
+    #[test]
     fn only_its_holder_frees_a_slot() {
         let mut slots = Slots::default();
         slots.take(&w(1), 4, 1);

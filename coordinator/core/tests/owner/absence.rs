@@ -44,7 +44,7 @@ fn doze(farm: &mut Farm, ms: u64) {
 }
 
 #[test]
-fn a_record_is_deleted_a_week_after_its_member_went_and_not_before_whoever_owns_the_pool() {
+fn a_record_is_deleted_two_weeks_after_its_member_went_and_not_before_whoever_owns_the_pool() {
     for rest in [sleep, doze] {
         let mut farm = farm();
         (1..=2).for_each(|n| drop(farm.join(n, "s").unwrap()));

@@ -7,9 +7,9 @@ use bus_schemas::{
     command::{CommandError, ErrorCode},
 };
 
-/// The record of a member that left or was lost is deleted after this time, milliseconds: seven days. Its shares lie in their
-/// stream for one day and are judged by it.
-pub const FORGET_AFTER_MS: u64 = 7 * 86_400_000;
+/// The record of a member that left or was lost is deleted after this time, milliseconds: two weeks. What it sent lies in streams
+/// for up to one week and is judged by it.
+pub const FORGET_AFTER_MS: u64 = 14 * 86_400_000;
 /// Most members that one round of looks forgets, so that the bucket's server has other work as well.
 pub const MAX_FORGOTTEN_AT_ONCE: usize = 64;
 
