@@ -66,9 +66,10 @@ impl Members {
 
     /// What operators pinned or drained.
     fn fix_roles(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
-        while let Some(entry) = self.roster.misplaced()
-            && let Some((role, reason)) = entry.fixed
-        {
+        // Each change takes one away; a wrong order must not keep the loop for ever.
+        for _ in 0..self.roster.len() {
+            let Some(entry) = self.roster.misplaced() else { return };
+            let Some((role, reason)) = entry.fixed else { return };
             let worker = entry.member.worker.clone();
             self.damping.vacated += usize::from(role == Role::Backup);
             self.change_role(&worker, role, reason, changes, terms, now);
@@ -79,9 +80,8 @@ impl Members {
     fn fill_places(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
         let wanted = usize::from(terms.config.active_members);
         let active = self.roster.active();
-        while self.roster.active() < wanted
-            && let Some((worker, adds)) = self.roster.next_in()
-        {
+        for _ in active..wanted {
+            let Some((worker, adds)) = self.roster.next_in() else { return };
             let reason =
                 format!("{active} of {wanted} active members were there; it is expected to add {adds} %");
             self.damping.vacated = self.damping.vacated.saturating_sub(1);
