@@ -5,8 +5,10 @@
 //! `Nats-Service-Error-Code` (its number), and once more as the body, [`CommandError`], because the CLI shows bodies.
 
 mod error;
+mod page;
 
 pub use error::{CommandError, ErrorCode};
+pub use page::{ListRequest, MAX_PAGE, MAX_PAGE_LEN, Page};
 
 use crate::{
     codec::message,
@@ -199,11 +201,14 @@ pub struct ThrottlePut {
     pub order: Throttle,
 }
 
-/// The throttle orders that live.
+/// The throttle orders that live: a page of them, see [`ListRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ThrottleList {
     /// In the order of targets and sources.
     pub throttles: Vec<LiveThrottle>,
+    /// Where the list goes on: `after` of the next request. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A configuration was put.
@@ -312,6 +317,19 @@ pub struct ViewRequest {
     /// Without any member: only how the pool runs.
     #[serde(default)]
     pub status_only: bool,
+    /// Only members behind this one, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<WorkerId>,
+    /// Most members, 1 to [`MAX_PAGE`]; as many as an answer holds when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u16>,
+}
+
+impl ViewRequest {
+    /// Most members of the answer.
+    pub fn most(&self) -> usize {
+        usize::from(self.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+    }
 }
 
 /// What the owner of a pool knows at this moment.
@@ -322,8 +340,11 @@ pub struct OwnerView {
     /// What keeps it, if anything does.
     #[serde(default)]
     pub stuck: Option<Stuck>,
-    /// Its members, as far as they were asked for.
+    /// Its members in order of their ids, as far as they were asked for.
     pub members: Vec<MemberView>,
+    /// More members are behind this one, which is the last that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<WorkerId>,
 }
 
 /// A member as its pool's owner knows it.
@@ -373,11 +394,14 @@ pub struct PoolStatus {
     pub at_ms: TimestampMs,
 }
 
-/// All pools.
+/// All pools: a page of them, see [`ListRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolList {
     /// In order of their ids.
     pub pools: Vec<PoolView>,
+    /// Where the list goes on: `after` of the next request. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A worker as it is configured and as it runs.
@@ -427,11 +451,14 @@ pub struct Membership {
     pub known: Known,
 }
 
-/// All nodes.
+/// All nodes: a page of them, see [`ListRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeList {
     /// In order of their ids.
     pub nodes: Vec<NodeView>,
+    /// Where the list goes on: `after` of the next request. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A job for people: JSON instead of MessagePack.
@@ -456,7 +483,7 @@ pub struct FarmView {
     pub refused: Option<RefusedEdit>,
 }
 
-/// The farm at a glance.
+/// The farm at a glance, with a page of its pools, see [`ListRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FarmStatus {
     /// The coordinator that answers.
@@ -466,8 +493,11 @@ pub struct FarmStatus {
     /// The farm's configuration in force.
     #[serde(default)]
     pub farm: FarmView,
-    /// Every pool that it knows.
+    /// Every pool that it knows, in order of their ids.
     pub pools: Vec<PoolView>,
+    /// Where the list goes on: `after` of the next request. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 macro_rules! json_messages {
@@ -496,5 +526,6 @@ json_messages!(
     ThrottlePut,
     ThrottleList,
     ViewRequest,
-    OwnerView
+    OwnerView,
+    ListRequest
 );

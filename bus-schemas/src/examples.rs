@@ -6,9 +6,10 @@ use crate::{
     codec::Message,
     command::{
         CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, FarmView, JobView, Known,
-        MemberView, Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, OwnerView, PoolList,
-        PoolPut, PoolRequest, PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch,
-        PreviewSpan, PutReply, RefusedEdit, Revision, Source, Stuck, ThrottleList, ThrottlePut, ViewRequest,
+        ListRequest, MemberView, Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, OwnerView,
+        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest,
+        PreviewSearch, PreviewSpan, PutReply, RefusedEdit, Revision, Source, Stuck, ThrottleList,
+        ThrottlePut, ViewRequest,
     },
     config::{InForce, NodeConfig, PoolConfig, SourceConfig},
     event::{Event, EventData},
@@ -370,9 +371,10 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     let windows = vec![WindowOccurrences { schedule, window, next: vec![occurrence] }];
     v.visit(PutReply { revision: 5, windows });
     v.visit(pool_view()?);
-    v.visit(PoolList { pools: vec![pool_view()?] });
+    v.visit(ListRequest { limit: Some(100), after: Some("w1".to_owned()) });
+    v.visit(PoolList { pools: vec![pool_view()?], next: None });
     v.visit(node_view()?);
-    v.visit(NodeList { nodes: vec![node_view()?] });
+    v.visit(NodeList { nodes: vec![node_view()?], next: Some("w1".to_owned()) });
     let known = Known { source: Source::JobStream, age_ms: Some(12_000), stale: false, note: String::new() };
     v.visit(JobView { job: job()?, known });
     v.visit(FarmStatus {
@@ -380,6 +382,7 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         version: "0.1.0".to_owned(),
         farm: FarmView { revision: 2, config: farm_config(), refused: None },
         pools: vec![pool_view()?],
+        next: None,
     });
     visit_foresight(v)?;
     v.visit(CommandError::new(ErrorCode::UnknownPool, "pool \"other\" does not exist"));
@@ -436,13 +439,14 @@ fn visit_foresight<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         given_at_ms: AT,
         until_ms: TimestampMs(AT.0 + 60_000),
     };
-    v.visit(ThrottleList { throttles: vec![live] });
+    v.visit(ThrottleList { throttles: vec![live], next: None });
     visit_views(v)
 }
 
 fn visit_views<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     let node = WorkerId::new("w1")?;
-    v.visit(ViewRequest { node: Some(node.clone()), status_only: false });
+    let (after, limit) = (None, None);
+    v.visit(ViewRequest { node: Some(node.clone()), status_only: false, after, limit });
     let stuck = Stuck {
         reason: "the template of job 0a is larger than the server's max_payload".to_owned(),
         stream: Some("DCMF_TEMPLATE".to_owned()),
@@ -450,7 +454,8 @@ fn visit_views<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         repair: "set max_payload: 8MiB in the server's file; nats-server --signal reload".to_owned(),
     };
     let status = pool_view()?.status.into_iter();
-    let views = status.map(|status| OwnerView { status, stuck: Some(stuck.clone()), members: Vec::new() });
+    let view = |status| OwnerView { status, stuck: Some(stuck.clone()), members: Vec::new(), next: None };
+    let views = status.map(view);
     for mut view in views {
         view.members.push(MemberView { node: node.clone(), membership: membership()? });
         v.visit(view);

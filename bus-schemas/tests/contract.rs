@@ -89,7 +89,7 @@ fn every_message_survives_json_and_those_of_machines_message_pack_too() {
 }
 
 /// Requests are typed by people: there a key that means nothing is a mistake and is refused.
-const STRICT: [&str; 9] = [
+const STRICT: [&str; 10] = [
     "PoolRequest",
     "PoolPut",
     "NodeRequest",
@@ -99,6 +99,7 @@ const STRICT: [&str; 9] = [
     "ExplainRequest",
     "PreviewRequest",
     "ThrottlePut",
+    "ListRequest",
 ];
 
 struct UnknownFields;

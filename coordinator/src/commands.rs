@@ -3,6 +3,7 @@
 mod duty;
 mod elsewhere;
 mod foresee;
+mod snapshot;
 mod throttle;
 mod upcoming;
 
@@ -10,20 +11,19 @@ use crate::metrics::Metrics;
 use bus_schemas::{
     Message, PoolId,
     command::{
-        CommandError, ErrorCode, FarmStatus, JobView, Known, Membership, NodeList, NodePut, NodeRequest,
-        NodeView, PoolList, PoolPut, PoolRequest, PoolView, PutReply, Revision, Source,
+        CommandError, ErrorCode, FarmStatus, JobView, Known, NodeList, NodePut, NodeRequest, NodeView, Page,
+        PoolList, PoolPut, PoolRequest, PoolView, PutReply, Revision, Source,
     },
     config::{Checked, ConfigKey, InvalidConfig, NodeConfig, PoolConfig, parse_strict},
     job::Job,
-    member::Standing,
-    policy::FarmConfig,
     subject::Subject,
-    throttle::Throttles,
 };
-use coordinator_core::{Coordinator, Now, foresight::MemberFacts};
 use futures_util::future::BoxFuture;
 use nats_adapter::{Bus, Call, KvError, ReadError, streams};
-use std::{collections::BTreeMap, sync::Arc};
+use snapshot::last_if;
+use std::sync::Arc;
+
+pub(crate) use snapshot::Snapshot;
 
 type Answer<'a> = BoxFuture<'a, Result<bytes::Bytes, CommandError>>;
 
@@ -48,23 +48,23 @@ macro_rules! commands {
 commands! {
     "pool" "put" => |c, call| c.pool_put(call).await;
     "pool" "get" => |c, call| c.pool_get(call).await;
-    "pool" "list" => |c, _call| Ok(PoolList { pools: c.farm().await.pools });
+    "pool" "list" => |c, call| c.pool_list(call).await;
     "pool" "pause" => |c, call| c.pool_set_paused(call, true).await;
     "pool" "resume" => |c, call| c.pool_set_paused(call, false).await;
     "pool" "delete" => |c, call| c.pool_delete(call).await;
     "node" "put" => |c, call| c.node_put(call).await;
     "node" "get" => |c, call| c.node_get(call).await;
-    "node" "list" => |c, _call| Ok(NodeList { nodes: c.nodes(None).await.into_values().collect() });
+    "node" "list" => |c, call| c.node_list(call).await;
     "node" "drain" => |c, call| c.node_set_drained(call, true).await;
     "node" "undrain" => |c, call| c.node_set_drained(call, false).await;
     "node" "explain" => |c, call| c.node_explain(call).await;
     "pool" "preview" => |c, call| c.pool_preview(call).await;
     "job" "show" => |c, call| c.job_show(call).await;
     "throttle" "put" => |c, call| c.throttle_put(call).await;
-    "throttle" "list" => |c, _call| Ok(c.throttle_list());
+    "throttle" "list" => |c, call| c.throttle_list(call);
     "farm" "halt" => |c, call| c.farm_set_halted(call, true).await;
     "farm" "resume" => |c, call| c.farm_set_halted(call, false).await;
-    "farm" "status" => |c, _call| Ok(c.farm().await);
+    "farm" "status" => |c, call| c.farm_status(call).await;
 }
 
 /// Entity and verb of every command.
@@ -74,57 +74,6 @@ pub(crate) fn names() -> Vec<(&'static str, &'static str)> {
 
 /// Calls that are being answered at the same time at most; more wait in the connection's queue.
 pub(crate) const MAX_CALLS: usize = 64;
-
-/// The farm as this coordinator sees it at the moment of a call.
-pub(crate) struct Snapshot {
-    farm: FarmStatus,
-    nodes: BTreeMap<bus_schemas::WorkerId, NodeView>,
-    halt: Option<FarmConfig>,
-    throttles: Throttles,
-    /// Of the pools that are owned here; only for commands that look ahead.
-    facts: Vec<MemberFacts>,
-}
-
-impl Snapshot {
-    /// Costs one pass over the pools and all members.
-    pub(crate) fn take(core: &Coordinator, command: (&str, &str), now: Now) -> Self {
-        let farm = core.farm_status(env!("CARGO_PKG_VERSION"), now);
-        let mut nodes = BTreeMap::new();
-        for (id, revision, config) in core.registry().nodes() {
-            let refused = core.registry().refused(&ConfigKey::Node(id.clone())).cloned();
-            let view =
-                NodeView { node: id.clone(), revision, config: config.clone(), refused, membership: None };
-            nodes.insert(id.clone(), view);
-        }
-        for (id, membership) in core.memberships(now.mono) {
-            place(&mut nodes, id, membership);
-        }
-        let looks_ahead = matches!(command, ("node", "explain") | ("pool", "preview"));
-        let facts = if looks_ahead { core.facts().collect() } else { Vec::new() };
-        let wants_orders = looks_ahead || command.0 == "throttle";
-        let throttles = if wants_orders { core.throttles(now) } else { Throttles::default() };
-        Self { farm, nodes, halt: core.registry().farm().map(|(_, farm)| farm.clone()), throttles, facts }
-    }
-}
-
-/// A worker may have left one pool for another; the place where it was heard of last is shown.
-fn place(
-    nodes: &mut BTreeMap<bus_schemas::WorkerId, NodeView>,
-    id: &bus_schemas::WorkerId,
-    membership: Membership,
-) {
-    let view = nodes.entry(id.clone()).or_insert_with(|| NodeView {
-        node: id.clone(),
-        revision: 0,
-        config: NodeConfig::default(),
-        refused: None,
-        membership: None,
-    });
-    let rank = |m: &Membership| (m.standing == Standing::Present, m.last_heard_ms);
-    if view.membership.as_ref().is_none_or(|m| rank(m) < rank(&membership)) {
-        view.membership = Some(membership);
-    }
-}
 
 /// Answers one call.
 pub(crate) async fn answer(bus: Bus, call: Call, snapshot: Snapshot, metrics: Arc<Metrics>) {
@@ -176,8 +125,7 @@ pub(crate) struct Commands {
 impl Commands {
     async fn pool_get(&self, call: &Call) -> Result<PoolView, CommandError> {
         let PoolRequest { pool, .. } = call.decode()?;
-        let found = self.farm().await.pools.into_iter().find(|v| v.pool == pool);
-        found.ok_or_else(|| unknown_pool(&pool))
+        self.pool(&pool).await.ok_or_else(|| unknown_pool(&pool))
     }
 
     async fn node_get(&self, call: &Call) -> Result<NodeView, CommandError> {
@@ -185,7 +133,31 @@ impl Commands {
         let unknown = || {
             CommandError::new(ErrorCode::UnknownNode, format!("no node {node} was ever configured or seen"))
         };
-        self.nodes(Some(&node)).await.remove(&node).ok_or_else(unknown)
+        self.node(&node).await.ok_or_else(unknown)
+    }
+
+    async fn farm_status(&self, call: &Call) -> Result<FarmStatus, CommandError> {
+        let request = snapshot::listing(call)?;
+        snapshot::after::<PoolId>(&request)?;
+        let mut farm = self.farm().await;
+        // What other owners told needs room as well.
+        let page = Page::of(std::mem::take(&mut farm.pools), request.most());
+        let cut = last_if(page.goes_on, &page.entries, |view| view.pool.to_string());
+        (farm.pools, farm.next) = (page.entries, cut.or(farm.next));
+        Ok(farm)
+    }
+
+    async fn pool_list(&self, call: &Call) -> Result<PoolList, CommandError> {
+        let FarmStatus { pools, next, .. } = self.farm_status(call).await?;
+        Ok(PoolList { pools, next })
+    }
+
+    async fn node_list(&self, call: &Call) -> Result<NodeList, CommandError> {
+        let request = snapshot::listing(call)?;
+        let (nodes, goes_on) = self.nodes(snapshot::after(&request)?, request.most()).await;
+        let page = Page::of(nodes.into_values(), request.most());
+        let next = last_if(page.goes_on || goes_on, &page.entries, |view| view.node.to_string());
+        Ok(NodeList { nodes: page.entries, next })
     }
 
     async fn job_show(&self, call: &Call) -> Result<JobView, CommandError> {
@@ -239,8 +211,7 @@ impl Commands {
 
     async fn pool_delete(&self, call: &Call) -> Result<Revision, CommandError> {
         let PoolRequest { pool, force, reason } = call.decode()?;
-        let view = self.farm().await.pools.into_iter().find(|v| v.pool == pool);
-        let view = view.ok_or_else(|| unknown_pool(&pool))?;
+        let view = self.pool(&pool).await.ok_or_else(|| unknown_pool(&pool))?;
         let status = view.status.filter(|_| !view.known.stale);
         let present = status.map_or(0, |s| s.active + s.backup);
         if present > 0 && !force {

@@ -64,6 +64,7 @@ pub(crate) async fn read(bus: &Bus, pool: &PoolId) -> Result<Found, RecoveryErro
     let mut positions = Positions::default();
     let mut aside = Aside { bus, left: MAX_DEAD_LETTERS, news: Vec::new() };
     let members = read_members(bus, pool, &mut positions, &mut aside).await?;
+    let members_at = bus.stream_moment(streams::KV_MEMBERS).await?.now;
 
     let mut jobs = Vec::new();
     for delivered in bus.read_all(streams::JOB, Subject::Job(pool.clone())).await? {
@@ -104,7 +105,8 @@ pub(crate) async fn read(bus: &Bus, pool: &PoolId) -> Result<Found, RecoveryErro
     }
     let blocks = read_blocks(bus, pool, &mut aside).await?;
     let (ledger, news) = (chain.last, aside.news);
-    Ok(Found { recovered: Recovered { members, jobs, ledger, shares, news, blocks }, positions })
+    let recovered = Recovered { members, members_at, jobs, ledger, shares, news, blocks };
+    Ok(Found { recovered, positions })
 }
 
 /// Puts aside what is passed over.
@@ -188,14 +190,14 @@ async fn read_members(
     pool: &PoolId,
     positions: &mut Positions,
     aside: &mut Aside<'_>,
-) -> Result<Vec<Member>, RecoveryError> {
+) -> Result<Vec<(Member, TimestampMs)>, RecoveryError> {
     let mut members = Vec::new();
     for kept in bus.kv(streams::MEMBERS).kept(format!("{pool}.*")).await? {
         positions.members.insert(kept.key.clone(), kept.revision);
         let Some(value) = kept.value else { continue };
         let reason = match Member::decode(&value) {
             Ok(member) if kept.guarded && format!("{}.{}", member.pool, member.worker) == kept.key => {
-                members.push(member);
+                members.push((member, kept.stored_at));
                 continue;
             }
             Ok(_) => "no owner of the pool wrote it".to_owned(),
@@ -333,5 +335,15 @@ mod tests {
         let own = bounds(500).identity();
         rebase(&mut jobs, Some(&record(Some(&own), 7, Some(1))), &bounds(500), None);
         assert_eq!(jobs[0].0.shares_after, 0);
+    }
+
+    #[test]
+    fn nobody_is_forgotten_while_a_stream_may_hold_what_it_sent() {
+        let declared = streams::declared(1).unwrap();
+        for name in [streams::SHARE, streams::FOUND] {
+            let stream = declared.iter().find(|stream| stream.name == name).unwrap();
+            let kept = u64::try_from(stream.max_age.as_millis()).unwrap();
+            assert!((1..coordinator_core::pool::FORGET_AFTER_MS).contains(&kept), "{name}: {kept} ms");
+        }
     }
 }

@@ -176,7 +176,7 @@ pub async fn run_with(
             // The loop never waits for an answer: with all permits taken, calls wait in the connection's queue.
             Some(call) = service.next(), if calls.available_permits() > 0 => {
                 let Ok(permit) = calls.clone().try_acquire_owned() else { continue };
-                let snapshot = Snapshot::take(&shell.core, call.command(), shell.clock.now());
+                let snapshot = Snapshot::take(&shell.core, &call, shell.clock.now());
                 let answer = commands::answer(shell.bus.clone(), call, snapshot, shell.metrics.clone());
                 let (faults, obituary) = (shell.faults.clone(), shell.obituary());
                 shell.background.spawn(async move {

@@ -128,13 +128,15 @@ impl Shell {
 
     /// Looks which pools nobody attends to, and which are stuck.
     pub(crate) fn look(&mut self) {
+        self.metrics.throttles(self.core.live_throttles(self.clock.now()));
         let now = self.clock.now().mono;
         let unattended = if self.core.is_configured() { self.core.unattended(now) } else { Vec::new() };
+        let unattended: BTreeMap<_, _> = unattended.into_iter().map(|u| (u.pool.clone(), u)).collect();
         let mut reasons = Vec::new();
         let mut shown = BTreeSet::new();
         for pool in self.core.registry().pools().map(|(pool, ..)| pool) {
             shown.insert(pool.clone());
-            let alone = unattended.iter().find(|u| u.pool == *pool);
+            let alone = unattended.get(pool);
             let stuck = self.core.stuck(pool);
             self.metrics.attention(pool, alone.is_some(), stuck.is_some());
             if let Some(alone) = alone {
@@ -156,15 +158,21 @@ impl Shell {
     }
 
     pub(crate) fn handle(&mut self, input: Input) {
+        let pool = match &input {
+            Input::Pool(pool, epoch, _) => Some((pool.clone(), *epoch)),
+            _ => None,
+        };
         self.core.handle(input, self.clock.now());
+        if let Some((pool, epoch)) = pool
+            && let Some(owned) = self.pools.get(&pool).filter(|p| p.epoch == epoch)
+        {
+            owned.set_room(self.core.has_room(&pool, epoch));
+        }
     }
 
     pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.core.next_effect() {
             self.perform(effect);
-        }
-        for (id, pool) in &self.pools {
-            pool.set_room(self.core.has_room(id, pool.epoch));
         }
         while self.background.try_join_next().is_some() {}
     }
@@ -213,7 +221,6 @@ impl Shell {
             Effect::PublishStatus(pool, status) => {
                 self.metrics.status(&pool, &status);
                 self.metrics.capacity(&pool, self.core.capacity(&pool));
-                self.metrics.throttles(self.core.live_throttles(self.clock.now()));
                 // A state that does not fit is replaced by the next one in a second.
                 let _ = self.statuses.try_send((pool, status));
             }

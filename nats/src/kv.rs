@@ -29,6 +29,8 @@ pub struct Kept {
     pub revision: u64,
     /// Its value, `None` for a deletion.
     pub value: Option<Bytes>,
+    /// When the bucket stored it.
+    pub stored_at: bus_schemas::TimestampMs,
     /// Its writer named the revision that it replaced, see [`Delivered::is_guarded`].
     pub guarded: bool,
 }
@@ -164,6 +166,13 @@ impl Kv {
         self.remove(&key.to_string(), Expect::LastSubjectSequence(revision)).await
     }
 
+    /// Takes away what the bucket holds of `key` up to `revision`, history included, and nothing that was written since. Leaves no
+    /// mark of a deletion and needs no room; whoever listens to the key is not told.
+    pub async fn purge_to(&self, key: impl Display, revision: u64) -> Result<(), KvError> {
+        let subject = self.subject(&key.to_string())?;
+        Ok(self.bus.purge(&self.stream, subject, revision).await?)
+    }
+
     /// Every key that has a value, in order of their revisions.
     pub async fn keys(&self) -> Result<Vec<String>, KvError> {
         let put = |event| match event {
@@ -180,9 +189,9 @@ impl Kv {
         Ok(events.filter(|event| matches!(event, WatchEvent::Put { .. })).collect())
     }
 
-    /// The last version of each key that has a value, with its key and stamp.
-    pub async fn stamped_entries(&self) -> Result<Vec<(String, Delivered)>, KvError> {
-        let last = self.bus.read_last_of_each(&self.stream, self.filter()).await?;
+    /// The last version of each key under a wildcard that has a value, with its key and stamp.
+    pub async fn stamped(&self, keys: impl Display) -> Result<Vec<(String, Delivered)>, KvError> {
+        let last = self.bus.read_last_of_each(&self.stream, format!("{}{keys}", self.prefix)).await?;
         let live = last.into_iter().filter(|delivered| !is_deletion(delivered.headers.as_ref()));
         let keyed = live.filter_map(|delivered| {
             Some((delivered.subject.strip_prefix(&self.prefix)?.to_owned(), delivered))
@@ -207,12 +216,14 @@ impl Kv {
     pub async fn kept(&self, keys: impl Display) -> Result<Vec<Kept>, KvError> {
         let all = self.bus.read_all(&self.stream, format!("{}{keys}", self.prefix)).await?;
         let kept = |delivered: Delivered| {
-            let guarded = delivered.is_guarded();
+            let (guarded, stored_at) = (delivered.is_guarded(), delivered.stored_at);
             match self.event(delivered) {
                 WatchEvent::Put { key, revision, value } => {
-                    Some(Kept { key, revision, value: Some(value), guarded })
+                    Some(Kept { key, revision, value: Some(value), stored_at, guarded })
                 }
-                WatchEvent::Delete { key, revision } => Some(Kept { key, revision, value: None, guarded }),
+                WatchEvent::Delete { key, revision } => {
+                    Some(Kept { key, revision, value: None, stored_at, guarded })
+                }
                 WatchEvent::Initialised | WatchEvent::Restarted => None,
             }
         };

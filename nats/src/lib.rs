@@ -25,6 +25,7 @@ mod lease;
 mod moment;
 mod objects;
 mod publish;
+mod purge;
 mod read;
 mod replay;
 mod request;

@@ -1,5 +1,6 @@
 //! The coordinator: configurations, ownership, and the pools that are owned.
 
+mod due;
 mod views;
 
 use crate::{
@@ -19,6 +20,7 @@ use bus_schemas::{
     event::{Event, EventData},
     throttle::{Throttle, ThrottleTarget},
 };
+use due::Due;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Time between two publications of a pool's status, milliseconds.
@@ -123,6 +125,7 @@ pub struct Coordinator {
     keep_lacking_at: Option<MonoMs>,
     ending: bool,
     slots: BTreeMap<PoolId, Slot>,
+    due: Due,
     effects: VecDeque<Effect>,
 }
 
@@ -146,12 +149,41 @@ impl Coordinator {
             keep_lacking_at: None,
             ending: false,
             slots: BTreeMap::new(),
+            due: Due::default(),
             effects: VecDeque::new(),
         }
     }
 
     /// Takes an input; never fails.
     pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Pool(id, epoch, input) => {
+                let world = World { registry: &self.registry, throttles: self.orders.throttles() };
+                if let Some(pool) = owned(&mut self.slots, &id, epoch) {
+                    pool.handle(input, world, now);
+                    self.collect(&id, now);
+                    self.arm(&id);
+                }
+            }
+            Input::Lease(pool, lease) => {
+                self.leased(&pool, lease, now);
+                self.arm(&pool);
+            }
+            Input::Recovered(pool, epoch, found) => {
+                self.recovered(pool.clone(), epoch, *found, now);
+                self.arm(&pool);
+            }
+            Input::Tick => {}
+            input => {
+                self.of_the_farm(input, now);
+                self.arm_all();
+            }
+        }
+        self.tick(now);
+    }
+
+    /// What concerns all pools, or the coordinator as a whole.
+    fn of_the_farm(&mut self, input: Input, now: Now) {
         match input {
             Input::Config { key, revision, value } => self.configure(&key, revision, value.as_deref(), now),
             Input::ConfigComplete => self.configured(now),
@@ -178,56 +210,33 @@ impl Coordinator {
             | Input::ThrottlesKeptComplete
             | Input::ThrottlesKeptRestarted
             | Input::ThrottlesComplete => self.kept_orders(input, now.mono),
-            Input::MembersReplaced => self.store_members_again(now),
+            Input::MembersReplaced => self.each_pool(now, |pool, _| pool.store_members_again()),
             Input::News { id: Some(id), event } => self.publish(id, None, event, now),
             Input::News { id: None, event } => self.publish_numbered(None, event, now),
-            Input::Lease(pool, lease) => {
-                let acquired = match &lease {
-                    LeaseInput::Acquired { epoch, .. } => Some(*epoch),
-                    _ => None,
-                };
-                let (duty, told) = self
-                    .slots
-                    .get_mut(&pool)
-                    .map_or((Duty::Nothing, None), |slot| slot.lease(lease, now.mono));
-                self.do_duty(&pool, duty, now);
-                if let Some(event) = told {
-                    self.publish_numbered(Some(&pool), event, now);
-                }
-                if let Some(epoch) = acquired.filter(|e| !self.owns_under(&pool, *e)) {
-                    self.effects.push_back(Effect::ReleaseLease(pool, epoch));
-                }
-            }
-            Input::Recovered(pool, epoch, found) => self.recovered(pool, epoch, *found, now),
-            Input::Pool(id, epoch, input) => {
-                let world = World { registry: &self.registry, throttles: self.orders.throttles() };
-                if let Some(pool) = owned(&mut self.slots, &id, epoch) {
-                    pool.handle(input, world, now);
-                    self.collect(&id, now);
-                }
-            }
-            Input::Tick => {}
             Input::Shutdown => self.shut_down(now),
+            Input::Lease(..) | Input::Recovered(..) | Input::Pool(..) | Input::Tick => {}
         }
-        self.tick(now);
+    }
+
+    fn leased(&mut self, pool: &PoolId, lease: LeaseInput, now: Now) {
+        let acquired = match &lease {
+            LeaseInput::Acquired { epoch, .. } => Some(*epoch),
+            _ => None,
+        };
+        let slot = self.slots.get_mut(pool);
+        let (duty, told) = slot.map_or((Duty::Nothing, None), |slot| slot.lease(lease, now.mono));
+        self.do_duty(pool, duty, now);
+        if let Some(event) = told {
+            self.publish_numbered(Some(pool), event, now);
+        }
+        if let Some(epoch) = acquired.filter(|e| !self.owns_under(pool, *e)) {
+            self.effects.push_back(Effect::ReleaseLease(pool.clone(), epoch));
+        }
     }
 
     /// The next thing to do, `None` when all is done.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// When [`Input::Tick`] is wanted.
-    pub fn next_deadline(&self) -> Option<MonoMs> {
-        if !self.configured || self.ending {
-            return None;
-        }
-        let slots = self.slots.values();
-        slots
-            .flat_map(|s| [s.ownership.deadline(), s.pool.as_ref().map(|p| p.deadline().min(s.status_at))])
-            .chain([self.keep_lacking_at])
-            .flatten()
-            .min()
     }
 
     /// The configurations in force.
@@ -284,10 +293,10 @@ impl Coordinator {
                 }
             }
             Applied::Node(node) => {
-                let prompt = self.fixed(Some(&ConfigKey::Node(node))) != fixed;
-                self.reconsider(prompt, now);
+                let prompt = self.fixed(Some(&ConfigKey::Node(node.clone()))) != fixed;
+                self.each_pool(now, |pool, world| pool.reconsider_node(&node, prompt, world, now));
             }
-            Applied::Farm => self.reconsider(false, now),
+            Applied::Farm => self.each_pool(now, |pool, world| pool.reconsider(false, world, now)),
             Applied::Nothing => {}
         }
     }
@@ -336,21 +345,12 @@ impl Coordinator {
         }
     }
 
-    fn store_members_again(&mut self, now: Now) {
-        for id in self.slots.keys().cloned().collect::<Vec<_>>() {
-            if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
-                pool.store_members_again();
-                self.collect(&id, now);
-            }
-        }
-    }
-
-    /// Every pool decides anew.
-    fn reconsider(&mut self, prompt: bool, now: Now) {
+    /// Lets every owned pool decide anew.
+    fn each_pool(&mut self, now: Now, mut decide: impl FnMut(&mut Pool, World<'_>)) {
         for id in self.slots.keys().cloned().collect::<Vec<_>>() {
             let world = World { registry: &self.registry, throttles: self.orders.throttles() };
             if let Some(pool) = self.slots.get_mut(&id).and_then(|s| s.pool.as_mut()) {
-                pool.reconsider(prompt, world, now);
+                decide(pool, world);
                 self.collect(&id, now);
             }
         }
@@ -524,46 +524,6 @@ impl Coordinator {
         self.effects.push_back(Effect::Exit);
     }
 
-    fn tick(&mut self, now: Now) {
-        if !self.configured || self.ending {
-            return;
-        }
-        if now.mono >= self.throttles_expire_at {
-            self.throttles_expire_at = now.mono.plus(THROTTLE_EXPIRY_INTERVAL_MS);
-            self.orders.expire(now.mono).iter().for_each(|target| self.keep_orders(target, now.mono));
-        }
-        if self.keep_lacking_at.is_some_and(|at| now.mono >= at) {
-            self.keep_lacking_at = None;
-            self.orders.take_lacking().iter().for_each(|target| self.keep_orders(target, now.mono));
-        }
-        let due = |s: &Slot| {
-            let pool = s.pool.as_ref().map(|p| p.deadline().min(s.status_at));
-            [s.ownership.deadline(), pool].into_iter().flatten().any(|at| now.mono >= at)
-        };
-        let due: Vec<_> = self.slots.iter().filter(|(_, s)| due(s)).map(|(id, _)| id.clone()).collect();
-        for id in due {
-            let duty = self.slots.get_mut(&id).map(|s| s.ownership.tick(now.mono));
-            self.do_duty(&id, duty.unwrap_or(Duty::Nothing), now);
-            let world = World { registry: &self.registry, throttles: self.orders.throttles() };
-            let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let Some(pool) = slot.pool.as_mut() else { continue };
-            if now.mono >= pool.deadline() {
-                pool.tick(world, now);
-            }
-            let mut told = None;
-            if now.mono >= slot.status_at {
-                slot.status_at = now.mono.plus(STATUS_INTERVAL_MS);
-                let status = Box::new(pool.status(&self.id, now.wall));
-                self.effects.push_back(Effect::PublishStatus(id.clone(), status));
-                told = slot.attention.runs_here(&slot.ownership, now.mono);
-            }
-            if let Some(event) = told {
-                self.publish_numbered(Some(&id), event, now);
-            }
-            self.collect(&id, now);
-        }
-    }
-
     /// Hands on what a pool asked for.
     fn collect(&mut self, id: &PoolId, now: Now) {
         loop {
@@ -590,6 +550,7 @@ impl Coordinator {
 
     /// Every named invariant of every owned pool; tests and simulations call it after each step.
     pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_due()?;
         let world = World { registry: &self.registry, throttles: self.orders.throttles() };
         self.slots.values().filter_map(|s| s.pool.as_ref()).try_for_each(|p| p.check(world))
     }

@@ -67,6 +67,9 @@ pub enum PoolEffect {
     WithdrawJob,
     /// Store a member's record, in the order of the effects; then answer the waiting join.
     StoreMember(Box<Member>, Option<u64>),
+    /// Delete the record of a member that is long gone: what the bucket holds of it up to the last revision that an owner of this
+    /// pool knows, and nothing that was written since. Where a crash comes before, the next owner finds the record and asks again.
+    ForgetMember(WorkerId),
     /// Answer a join with no.
     RefuseJoin(u64, CommandError),
     /// Judge shares; answer with [`crate::PoolInput::Judged`].

@@ -189,8 +189,10 @@ pub struct ShareBasis {
 /// A pool as JetStream holds it.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Every kept version of every member's record, oldest first.
-    pub members: Vec<Member>,
+    /// Every kept version of every member's record and when the bucket stored it, oldest first.
+    pub members: Vec<(Member, TimestampMs)>,
+    /// The time of the bucket's server when they were read.
+    pub members_at: TimestampMs,
     /// The latest jobs and when the stream stored them, oldest first.
     pub jobs: Vec<(Job, TimestampMs)>,
     /// The last ledger record.
@@ -262,6 +264,8 @@ pub enum PoolInput {
     Nodes(Vec<NodeFacts>),
     /// The ledger record with this number is stored.
     LedgerAppended(u64),
+    /// The bucket of members has no room for a record: those who are gone for longest are to be forgotten.
+    MembersFull,
     /// A message could not be read and was put aside.
     Undecodable {
         /// Where it came from.

@@ -5,7 +5,8 @@ use crate::time::{MonoMs, Now};
 use bus_schemas::{
     TimestampMs,
     throttle::{
-        ArrivedOrder, InvalidThrottle, KeptOrders, MAX_TTL_SECONDS, Throttle, ThrottleTarget, Throttles,
+        ArrivedOrder, InvalidThrottle, KeptOrders, LiveThrottle, MAX_TTL_SECONDS, Throttle, ThrottleTarget,
+        Throttles,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,6 +159,27 @@ impl Orders {
             orders: self.throttles.kept(target, clock(now)),
         };
         KeptDocument { revision: self.looked_at.get(target).copied().unwrap_or(0), orders }
+    }
+
+    /// The orders that live behind that of a source for a target, on the wall clock.
+    pub(crate) fn live_after<'a>(
+        &'a self,
+        after: Option<&'a (ThrottleTarget, String)>,
+        now: Now,
+    ) -> impl Iterator<Item = LiveThrottle> + 'a {
+        let (here, there) = (clock(now.mono), now.wall);
+        let turned = move |at: TimestampMs| TimestampMs((at.0 + there.0).saturating_sub(here.0));
+        let behind = move |l: &&LiveThrottle| {
+            after.is_none_or(|(target, source)| {
+                (&l.target, l.order.source.as_str()) > (target, source.as_str())
+            })
+        };
+        let from = after.map_or(&ThrottleTarget::Farm, |(target, _)| target);
+        self.throttles.live_from(from, here).filter(behind).map(move |live| LiveThrottle {
+            given_at_ms: turned(live.given_at_ms),
+            until_ms: turned(live.until_ms),
+            ..live.clone()
+        })
     }
 
     /// The orders on the wall clock, for people and for the future.

@@ -12,7 +12,7 @@ use bus_schemas::{
     event::EventData,
     policy::FarmConfig,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 /// What changed by an entry of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +78,9 @@ where
         Some((in_force.revision, &in_force.config))
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&K, u64, &C)> {
-        self.entries.iter().filter_map(|(id, entry)| {
+    fn after(&self, id: Option<&K>) -> impl Iterator<Item = (&K, u64, &C)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range((from, Bound::Unbounded)).filter_map(|(id, entry)| {
             let in_force = entry.in_force.as_ref()?;
             Some((id, in_force.revision, &in_force.config))
         })
@@ -307,12 +308,17 @@ impl Registry {
 
     /// Every pool in the order of the ids.
     pub fn pools(&self) -> impl Iterator<Item = (&PoolId, u64, &PoolConfig)> {
-        self.pools.iter()
+        self.pools.after(None)
     }
 
-    /// Every node with a configuration of its own, in the order of the ids.
-    pub fn nodes(&self) -> impl Iterator<Item = (&WorkerId, u64, &NodeConfig)> {
-        self.nodes.iter()
+    /// The pools behind `id` in the order of the ids.
+    pub fn pools_after(&self, id: Option<&PoolId>) -> impl Iterator<Item = (&PoolId, u64, &PoolConfig)> {
+        self.pools.after(id)
+    }
+
+    /// The nodes with a configuration of their own behind `id` in the order of the ids.
+    pub fn nodes_after(&self, id: Option<&WorkerId>) -> impl Iterator<Item = (&WorkerId, u64, &NodeConfig)> {
+        self.nodes.after(id)
     }
 }
 

@@ -111,7 +111,7 @@ impl Commands {
     async fn begin(&self, key: &ConfigKey) -> Result<Map<String, Value>, CommandError> {
         match key {
             ConfigKey::Pool(pool) => Err(unknown_pool(pool)),
-            ConfigKey::Node(node) if !self.nodes(Some(node)).await.contains_key(node) => {
+            ConfigKey::Node(node) if self.node(node).await.is_none() => {
                 let text = format!("no node {node} was ever configured or seen");
                 Err(CommandError::new(ErrorCode::UnknownNode, text))
             }

@@ -2,19 +2,20 @@
 //! round trip when somebody asks, where listening would cost each coordinator every heartbeat of every worker all the time.
 //! Who gets no answer falls back to what owners have stored, and says so, with its age by the server's own clock.
 
-use super::{Commands, place};
+use super::{Commands, snapshot::place};
 use bus_schemas::{
     Message, PoolId, WorkerId,
     command::{
-        FarmStatus, Known, Membership, NodeView, OwnerView, PoolStatus, PoolView, Source, ViewRequest,
+        FarmStatus, Known, MemberView, Membership, NodeView, OwnerView, PoolStatus, PoolView, Source,
+        ViewRequest,
     },
-    member::Member,
+    member::{Member, Standing},
     subject::Subject,
 };
 use futures_util::future::join_all;
-use nats_adapter::{Delivered, RequestError, streams};
+use nats_adapter::{Delivered, KvError, RequestError, streams};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 use tokio::time::timeout;
@@ -59,7 +60,7 @@ impl Commands {
         }
     }
 
-    /// The farm, with what other owners know.
+    /// The farm, with what other owners know of the pools that were asked for.
     pub(super) async fn farm(&self) -> FarmStatus {
         let mut farm = self.snapshot.farm.clone();
         let unknown = farm.pools.iter_mut().filter(|view| view.status.is_none());
@@ -67,8 +68,14 @@ impl Commands {
         farm
     }
 
+    /// The pool that was asked for.
+    pub(super) async fn pool(&self, pool: &PoolId) -> Option<PoolView> {
+        self.farm().await.pools.into_iter().find(|view| view.pool == *pool)
+    }
+
     async fn look_elsewhere(&self, view: &mut PoolView) {
-        let asked = self.ask(&view.pool, &ViewRequest { node: None, status_only: true }).await;
+        let request = ViewRequest { status_only: true, ..ViewRequest::default() };
+        let asked = self.ask(&view.pool, &request).await;
         let note = asked.note();
         if let Asked::Answered(answer, age) = asked {
             view.status = Some(answer.status);
@@ -98,60 +105,114 @@ impl Commands {
         Some((status, now.map(|now| now.since(last.stored_at))))
     }
 
-    /// Every node, or only `wanted`, with the places that other owners decided.
-    pub(super) async fn nodes(&self, wanted: Option<&WorkerId>) -> BTreeMap<WorkerId, NodeView> {
+    /// One node, with the places that other owners decided. Where one of them does not answer, or nobody knows it as present,
+    /// its records are read, and no others.
+    pub(super) async fn node(&self, node: &WorkerId) -> Option<NodeView> {
         let mut nodes = self.snapshot.nodes.clone();
-        let pools = &self.snapshot.farm.pools;
-        let elsewhere: Vec<_> = pools.iter().filter(|p| p.status.is_none()).map(|p| &p.pool).collect();
-        let request = ViewRequest { node: wanted.cloned(), status_only: false };
-        let answers = join_all(elsewhere.iter().map(|pool| self.ask(pool, &request))).await;
-        let mut told: BTreeSet<&PoolId> =
-            pools.iter().filter(|p| p.status.is_some()).map(|p| &p.pool).collect();
-        let mut notes = BTreeMap::new();
-        for (pool, asked) in elsewhere.into_iter().zip(answers) {
-            notes.insert(pool, asked.note());
-            let Asked::Answered(view, age) = asked else { continue };
-            told.insert(pool);
-            for member in view.members {
-                let mut membership = member.membership;
-                membership.known.age_ms = membership.known.age_ms.map(|known| known.saturating_add(age));
-                place(&mut nodes, &member.node, membership);
+        let request = ViewRequest { node: Some(node.clone()), ..ViewRequest::default() };
+        let asked = self.ask_elsewhere(&request).await;
+        let silent: BTreeMap<_, _> = asked.silent.into_iter().collect();
+        asked.members.into_iter().for_each(|member| place(&mut nodes, &member.node, member.membership));
+        let membership = nodes.get(node).and_then(|view| view.membership.as_ref());
+        let is_present = membership.is_some_and(|m| m.standing == Standing::Present);
+        if !is_present || !silent.is_empty() {
+            for (member, age_ms) in self.records(format!("*.{node}")).await {
+                let is_told = self.snapshot.configured.contains(&member.pool);
+                if is_told && !silent.contains_key(&member.pool) {
+                    continue;
+                }
+                let note = silent.get(&member.pool).map_or("its pool is not configured", String::as_str);
+                let (worker, membership) = from_record(member, age_ms, note);
+                place(&mut nodes, &worker, membership);
             }
         }
-        let (records, now) = match timeout(READ_DEADLINE, self.records()).await {
-            Ok(read) => read,
-            Err(_) => {
-                tracing::warn!("places in pools of other owners are not shown: they cannot be read");
-                (Vec::new(), None)
-            }
-        };
-        for (member, stored) in records {
-            if told.contains(&member.pool) || wanted.is_some_and(|node| *node != member.worker) {
-                continue;
-            }
-            let age_ms = now.map(|now: bus_schemas::TimestampMs| now.since(stored.stored_at));
-            let note = notes.get(&member.pool).map_or("its pool is not configured", String::as_str);
-            let (worker, membership) = from_record(member, age_ms, note);
-            place(&mut nodes, &worker, membership);
-        }
-        nodes
+        nodes.remove(node)
     }
 
-    async fn records(&self) -> (Vec<(Member, Delivered)>, Option<bus_schemas::TimestampMs>) {
-        let records = match self.bus.kv(streams::MEMBERS).stamped_entries().await {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::warn!(%error, "places in pools of other owners are not shown");
-                return (Vec::new(), None);
+    /// Nodes behind `after` in the order of their ids, at most so many of each owner, with the places that owners decided, and
+    /// whether there are more. Of the members of a pool whose owner does not answer the records are read.
+    pub(super) async fn nodes(
+        &self,
+        after: Option<WorkerId>,
+        most: usize,
+    ) -> (BTreeMap<WorkerId, NodeView>, bool) {
+        let mut nodes = self.snapshot.nodes.clone();
+        let limit = u16::try_from(most).ok();
+        let request = ViewRequest { after: after.clone(), limit, ..ViewRequest::default() };
+        let asked = self.ask_elsewhere(&request).await;
+        let mut ends: Vec<_> = self.snapshot.nodes_to.iter().cloned().chain(asked.ends).collect();
+        asked.members.into_iter().for_each(|member| place(&mut nodes, &member.node, member.membership));
+        for (pool, note) in &asked.silent {
+            for (member, age_ms) in self.records(format!("{pool}.*")).await {
+                let (worker, membership) = from_record(member, age_ms, note);
+                place(&mut nodes, &worker, membership);
+            }
+        }
+        // Behind the end of what somebody told there may be more of whom only that one knows.
+        ends.sort();
+        let end = ends.first();
+        nodes.retain(|node, _| {
+            after.as_ref().is_none_or(|after| node > after) && end.is_none_or(|end| node <= end)
+        });
+        (nodes, end.is_some())
+    }
+
+    /// Asks the owners of all pools of which they may know more.
+    async fn ask_elsewhere(&self, request: &ViewRequest) -> Elsewhere {
+        let pools = &self.snapshot.elsewhere;
+        let answers = join_all(pools.iter().map(|pool| self.ask(pool, request))).await;
+        let mut elsewhere = Elsewhere::default();
+        for (pool, asked) in pools.iter().zip(answers) {
+            let note = asked.note();
+            let Asked::Answered(view, age) = asked else {
+                elsewhere.silent.push((pool.clone(), note));
+                continue;
+            };
+            elsewhere.ends.extend(view.next);
+            for mut member in view.members {
+                let known = &mut member.membership.known;
+                known.age_ms = known.age_ms.map(|known| known.saturating_add(age));
+                elsewhere.members.push(member);
+            }
+        }
+        elsewhere
+    }
+
+    /// The records of the members under these keys, each with its age by the server's clock.
+    async fn records(&self, keys: String) -> Vec<(Member, Option<u64>)> {
+        let read = async {
+            let records = self.bus.kv(streams::MEMBERS).stamped(&keys).await?;
+            let now = self.bus.stream_moment(streams::KV_MEMBERS).await.ok().map(|moment| moment.now);
+            Ok::<_, KvError>((records, now))
+        };
+        let (records, now) = match timeout(READ_DEADLINE, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, keys, "places in pools of other owners are not shown");
+                return Vec::new();
+            }
+            Err(_) => {
+                tracing::warn!(keys, "places in pools of other owners are not shown: they cannot be read");
+                return Vec::new();
             }
         };
         let read = |(key, last): (String, Delivered)| {
             let member = Member::decode(&last.payload).ok()?;
-            (format!("{}.{}", member.pool, member.worker) == key).then_some((member, last))
+            let age_ms = now.map(|now| now.since(last.stored_at));
+            (format!("{}.{}", member.pool, member.worker) == key).then_some((member, age_ms))
         };
-        let members = records.into_iter().filter_map(read).collect();
-        (members, self.bus.stream_moment(streams::KV_MEMBERS).await.ok().map(|moment| moment.now))
+        records.into_iter().filter_map(read).collect()
     }
+}
+
+/// What other owners answered.
+#[derive(Default)]
+struct Elsewhere {
+    members: Vec<MemberView>,
+    /// Where the page of an owner ends that has more.
+    ends: Vec<WorkerId>,
+    /// Pools whose owner did not answer, and why.
+    silent: Vec<(PoolId, String)>,
 }
 
 /// What the record of a member says; of what it does now it says nothing.

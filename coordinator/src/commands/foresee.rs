@@ -4,7 +4,9 @@
 use super::{Commands, unknown_pool};
 use bus_schemas::{
     PoolId, TimestampMs, WorkerId,
-    command::{CommandError, ErrorCode, ExplainRequest, Explanation, Membership, Preview, PreviewRequest},
+    command::{
+        CommandError, ErrorCode, ExplainRequest, Explanation, MAX_PAGE, Membership, Preview, PreviewRequest,
+    },
     config::{InvalidConfig, NodeConfig, PoolConfig, parse_strict},
     heartbeat::Heartbeat,
     subject::{Subject, filter},
@@ -50,12 +52,7 @@ fn facts_of(worker: &WorkerId, membership: &Membership) -> MemberFacts {
 
 impl Commands {
     fn pool_config(&self, pool: &PoolId) -> Result<&PoolConfig, CommandError> {
-        let view = self.snapshot.farm.pools.iter().find(|v| v.pool == *pool);
-        view.map(|v| &v.config).ok_or_else(|| unknown_pool(pool))
-    }
-
-    fn own_config(&self, node: &WorkerId) -> Option<&NodeConfig> {
-        self.snapshot.nodes.get(node).map(|view| &view.config)
+        self.snapshot.configs.get(pool).ok_or_else(|| unknown_pool(pool))
     }
 
     pub(super) async fn node_explain(&self, call: &Call) -> Result<Explanation, CommandError> {
@@ -64,13 +61,14 @@ impl Commands {
         let at = moment(at.as_deref(), now)?;
         let not_a_member =
             || CommandError::new(ErrorCode::NotAMember, format!("node {node} is no member of any pool"));
-        let membership = self.nodes(Some(&node)).await.remove(&node).and_then(|view| view.membership);
+        let view = self.node(&node).await;
+        let own = view.as_ref().filter(|view| view.revision > 0).map(|view| view.config.clone());
+        let membership = view.and_then(|view| view.membership);
         let membership = membership.ok_or_else(not_a_member)?;
         let config = self.pool_config(&membership.pool)?;
-        let known = self.snapshot.facts.iter();
-        let known = known.into_iter().find(|f| f.worker == node && f.pool == membership.pool);
+        let known = self.snapshot.facts.iter().find(|(f, _)| f.pool == membership.pool);
         let facts = match known {
-            Some(facts) => facts.clone(),
+            Some((facts, _)) => facts.clone(),
             None => {
                 let subject = Subject::Heartbeat(membership.pool.clone(), node.clone()).to_string();
                 let heard = self.listen(subject, config, 1).await;
@@ -80,7 +78,7 @@ impl Commands {
         let circumstances = Circumstances {
             farm: self.snapshot.halt.as_ref(),
             pool: config,
-            node: self.own_config(&node),
+            node: own.as_ref(),
             throttles: &self.snapshot.throttles,
         };
         Ok(explain(&facts, circumstances, at, now))
@@ -121,21 +119,28 @@ impl Commands {
 
     /// Every member of the pool with its own configuration.
     async fn members_of(&self, pool: &PoolId, config: &PoolConfig) -> Vec<(MemberFacts, Option<NodeConfig>)> {
-        let known = self.snapshot.facts.iter().filter(|f| f.pool == *pool);
-        let mut facts: Vec<MemberFacts> = known.cloned().collect();
-        if facts.is_empty() {
-            let nodes = self.nodes(None).await;
-            let there = nodes.iter().filter_map(|(worker, view)| {
+        if self.snapshot.elsewhere.is_empty() {
+            return self.snapshot.facts.clone();
+        }
+        let mut facts = Vec::new();
+        let mut after = None;
+        loop {
+            let (nodes, goes_on) = self.nodes(after.take(), usize::from(MAX_PAGE)).await;
+            after = nodes.last_key_value().filter(|_| goes_on).map(|(node, _)| node.clone());
+            facts.extend(nodes.into_values().filter_map(|view| {
                 let membership = view.membership.as_ref().filter(|m| m.pool == *pool)?;
-                Some(facts_of(worker, membership))
-            });
-            facts = there.collect();
-            if !facts.is_empty() {
-                let heard = self.listen(filter::heartbeats(pool), config, facts.len()).await;
-                facts = facts.into_iter().map(|f| hear(f, &heard)).collect();
+                let facts = facts_of(&view.node, membership);
+                Some((facts, Some(view.config).filter(|_| view.revision > 0)))
+            }));
+            if after.is_none() {
+                break;
             }
         }
-        facts.into_iter().map(|f| (self.own_config(&f.worker).cloned(), f)).map(|(n, f)| (f, n)).collect()
+        if !facts.is_empty() {
+            let heard = self.listen(filter::heartbeats(pool), config, facts.len()).await;
+            facts = facts.into_iter().map(|(f, own)| (hear(f, &heard), own)).collect();
+        }
+        facts
     }
 
     /// Listens for one interval of heartbeats and a half, or until `enough` workers were heard.

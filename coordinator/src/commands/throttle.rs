@@ -1,9 +1,12 @@
 //! Throttle orders by command: the same message that any load monitor publishes.
 
-use super::{Commands, bus_error};
+use super::{
+    Commands, bus_error,
+    snapshot::{after_order, last_if, listing, next_order},
+};
 use bus_schemas::{
     TimestampMs,
-    command::{CommandError, ErrorCode, ThrottleList, ThrottlePut},
+    command::{CommandError, ErrorCode, Page, ThrottleList, ThrottlePut},
     subject::Subject,
     throttle::{LiveThrottle, ThrottleTarget},
 };
@@ -23,11 +26,15 @@ impl Commands {
         self.bus.publish_stored(subject, &order, None, Expect::None).await.map_err(bus_error)?;
         let given_at_ms = TimestampMs(crate::run::wall());
         let until_ms = given_at_ms.plus_ms(u64::from(order.ttl_seconds) * 1_000);
-        Ok(ThrottleList { throttles: vec![LiveThrottle { target, order, given_at_ms, until_ms }] })
+        let throttles = vec![LiveThrottle { target, order, given_at_ms, until_ms }];
+        Ok(ThrottleList { throttles, next: None })
     }
 
-    pub(super) fn throttle_list(&self) -> ThrottleList {
-        let now = TimestampMs(crate::run::wall());
-        ThrottleList { throttles: self.snapshot.throttles.live(now).cloned().collect() }
+    pub(super) fn throttle_list(&self, call: &Call) -> Result<ThrottleList, CommandError> {
+        let request = listing(call)?;
+        after_order(&request)?;
+        let page = Page::of(self.snapshot.listed.iter().cloned(), request.most());
+        let next = last_if(page.goes_on, &page.entries, next_order);
+        Ok(ThrottleList { throttles: page.entries, next })
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     stores::Stores,
     tasks::{Faults, Obituary, guarded},
 };
-use bus_schemas::{PoolId, config::PoolConfig, ledger::LedgerRecord};
+use bus_schemas::{PoolId, WorkerId, config::PoolConfig, ledger::LedgerRecord};
 use coordinator_core::{BlockDuty, Input, LeaseInput, PoolEffect, PoolInput, Trouble};
 use job_sources::{Abandoned, Credentials};
 use nats_adapter::Bus;
@@ -76,6 +76,7 @@ pub(crate) struct OwnedPool {
     pub(crate) epoch: u64,
     _tasks: JoinSet<()>,
     members: mpsc::Sender<writer::MemberWrite>,
+    forgets: mpsc::Sender<WorkerId>,
     jobs: mpsc::Sender<writer::JobWrite>,
     ledger: mpsc::Sender<LedgerRecord>,
     blocks: mpsc::Sender<BlockDuty>,
@@ -94,6 +95,7 @@ impl OwnedPool {
     ) -> Self {
         let mut tasks = JoinSet::new();
         let (members, member_queue) = mpsc::channel(WRITE_BACKLOG);
+        let (forgets, forget_queue) = mpsc::channel(WRITE_BACKLOG);
         let (jobs, job_queue) = mpsc::channel(JOB_BACKLOG);
         let (ledger, ledger_queue) = mpsc::channel(LEDGER_BACKLOG);
         let (blocks, block_queue) = mpsc::channel(BLOCK_BACKLOG);
@@ -105,7 +107,7 @@ impl OwnedPool {
         let templates = writer::Templates::default();
         let c = context;
         let ledger_at = positions.ledger;
-        let queues = writer::Queues { members: member_queue, jobs: job_queue };
+        let queues = writer::Queues { members: member_queue, forgets: forget_queue, jobs: job_queue };
         let write = writer::run(c.clone(), queues, positions, joins.clone(), templates.clone());
         spawn(&mut tasks, c, "writer", write);
         spawn(&mut tasks, c, "ledger", ledger::run(c.clone(), ledger_queue, ledger_at));
@@ -126,7 +128,19 @@ impl OwnedPool {
         spawn(&mut tasks, c, "leaves", requests::leaves(c.clone()));
         spawn(&mut tasks, c, "heartbeats", requests::heartbeats(c.clone()));
         spawn(&mut tasks, c, "views", requests::views(c.clone()));
-        Self { epoch: c.epoch, _tasks: tasks, members, jobs, ledger, blocks, acks, joins, config, room }
+        Self {
+            epoch: c.epoch,
+            _tasks: tasks,
+            members,
+            forgets,
+            jobs,
+            ledger,
+            blocks,
+            acks,
+            joins,
+            config,
+            room,
+        }
     }
 
     /// The source is another one now, or is asked at another pace.
@@ -149,6 +163,7 @@ impl OwnedPool {
             PoolEffect::StoreMember(member, token) => {
                 self.members.try_send((member, token)).map_err(|_| Overloaded)
             }
+            PoolEffect::ForgetMember(worker) => self.forgets.try_send(worker).map_err(|_| Overloaded),
             PoolEffect::RefuseJoin(token, error) => {
                 self.joins.refuse(token, error);
                 Ok(())

@@ -28,6 +28,9 @@ pub(crate) enum Failed {
         /// Why it does not.
         error: PublishError,
     },
+    /// There is no room for it until others are forgotten.
+    #[error("there is no room for {0}")]
+    NoRoom(String),
     /// It cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -40,7 +43,7 @@ impl Failed {
     /// What is in the way, where somebody must mend it.
     pub(crate) fn stuck(&self) -> Option<Stuck> {
         let (stream, repair) = match self {
-            Self::Overtaken(_) | Self::Origin(_) => return None,
+            Self::Overtaken(_) | Self::NoRoom(_) | Self::Origin(_) => return None,
             Self::Impossible { stream, .. } => (Some(stream.clone()), RAISE_PAYLOAD.to_owned()),
             Self::Encode(_) => (None, "a defect of the coordinator; look for a newer version".to_owned()),
         };
@@ -76,7 +79,7 @@ impl Pause {
     }
 }
 
-fn pause() -> Pause {
+pub(super) fn pause() -> Pause {
     Pause::new(FIRST_PAUSE, MAX_PAUSE)
 }
 
@@ -161,7 +164,7 @@ pub(crate) async fn store(
 }
 
 /// Replaces revision `after` of a member's record; returns the new revision. What no owner wrote there is put aside and
-/// replaced.
+/// replaced. A full bucket is [`Failed::NoRoom`].
 pub(crate) async fn update(
     context: &Context,
     key: &str,
@@ -198,10 +201,16 @@ pub(crate) async fn update(
             Err(KvError::Publish(error @ PublishError::TooLarge { .. })) => {
                 return Err(Failed::Impossible { stream: streams::KV_MEMBERS.to_owned(), error });
             }
+            Err(KvError::Publish(error)) if is_full(&error) => return Err(Failed::NoRoom(key.to_owned())),
             Err(error) => error,
         };
         pause.wait(&format!("{key} is not stored yet"), &error).await;
     }
+}
+
+/// Whether the stream takes nothing more because it holds all that it may.
+fn is_full(error: &PublishError) -> bool {
+    matches!(error, PublishError::Refused { reason, .. } if reason.contains("maximum bytes"))
 }
 
 /// Whether a member's record was written under this epoch or an earlier one.

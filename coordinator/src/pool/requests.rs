@@ -2,7 +2,7 @@
 
 use super::Context;
 use bus_schemas::{
-    command::{CommandError, ErrorCode, OwnerView, ViewRequest},
+    command::{CommandError, ErrorCode, OwnerView, Page, ViewRequest},
     heartbeat::Heartbeat,
     member::{JoinReply, JoinRequest, Leave, Member},
     subject::{Subject, filter},
@@ -161,8 +161,11 @@ pub(crate) async fn views(context: Context) -> Trouble {
     closed()
 }
 
-/// Answers a question to the owner.
-pub(crate) async fn answer_view(request: Asked, view: OwnerView) {
+/// Answers a question to the owner with as many members as an answer holds.
+pub(crate) async fn answer_view(request: Asked, mut view: OwnerView) {
+    let page = Page::of(std::mem::take(&mut view.members), request.message.most());
+    view.next = page.entries.last().filter(|_| page.goes_on).map(|member| member.node.clone());
+    view.members = page.entries;
     if let Err(error) = request.reply(&view).await {
         tracing::debug!(%error, "a question to the owner was not answered");
     }

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::recovery::Positions;
 use bus_schemas::{
-    Blob, JobId, Message, TimestampMs, block::TemplateRecord, job::Job, member::Member, subject::Subject,
+    Blob, JobId, Message, TimestampMs, WorkerId, block::TemplateRecord, job::Job, member::Member,
+    subject::Subject,
 };
 use bytes::Bytes;
 use coordinator_core::{PoolInput, Trouble};
@@ -20,6 +21,8 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// Most records that wait to be deleted; what is over the next owner deletes.
+const MAX_UNFORGOTTEN: usize = 4_096;
 /// Most templates that are kept in memory; older ones are read from their stream.
 const MAX_TEMPLATES: usize = 8;
 
@@ -37,6 +40,8 @@ pub(crate) enum JobWrite {
 /// What waits to be stored.
 pub(crate) struct Queues {
     pub(crate) members: mpsc::Receiver<MemberWrite>,
+    /// Members whose records are to be deleted.
+    pub(crate) forgets: mpsc::Receiver<WorkerId>,
     pub(crate) jobs: mpsc::Receiver<JobWrite>,
 }
 
@@ -62,21 +67,24 @@ impl Templates {
 /// Stores until the pool is given up or another owner wrote.
 pub(crate) async fn run(
     context: Context,
-    mut queues: Queues,
+    queues: Queues,
     positions: Positions,
     joins: Waiting,
     templates: Templates,
 ) -> Trouble {
     let Positions { members, job, .. } = positions;
-    let mut writer = Writer { context, members, job, templates };
+    let mut writer = Writer { context, queues, joins, members, unforgotten: VecDeque::new(), job, templates };
     loop {
+        let queues = &mut writer.queues;
         let result = tokio::select! {
             biased;
-            Some(write) = queues.jobs.recv() => match write {
-                JobWrite::Publish(job, assembly) => writer.job(&job, assembly).await,
-                JobWrite::Withdraw => writer.withdraw().await,
-            },
-            Some((member, token)) = queues.members.recv() => writer.member(*member, token, &joins).await,
+            Some(write) = queues.jobs.recv() => writer.job_write(write).await,
+            // A worker may come back after it was forgotten: its new record comes after that.
+            Some(worker) = queues.forgets.recv() => {
+                writer.forget(&worker).await;
+                Ok(())
+            }
+            Some((member, token)) = queues.members.recv() => writer.member(*member, token).await,
             else => return Trouble::of("nobody gives orders to store any more"),
         };
         if let Err(error) = result {
@@ -88,22 +96,74 @@ pub(crate) async fn run(
 
 struct Writer {
     context: Context,
+    queues: Queues,
+    joins: Waiting,
     members: BTreeMap<String, u64>,
+    /// Records that are to be deleted up to a revision, and could not be yet.
+    unforgotten: VecDeque<(String, u64)>,
     job: u64,
     templates: Templates,
 }
 
 impl Writer {
-    async fn member(&mut self, member: Member, token: Option<u64>, joins: &Waiting) -> Result<(), Failed> {
+    async fn member(&mut self, member: Member, token: Option<u64>) -> Result<(), Failed> {
         let key = format!("{}.{}", member.pool, member.worker);
-        let value = member.encode()?.into();
-        let after = self.members.get(&key).copied().unwrap_or(0);
-        let revision = persist::update(&self.context, &key, value, after).await?;
+        let value: Bytes = member.encode()?.into();
+        let mut pause = persist::pause();
+        let revision = loop {
+            let after = self.members.get(&key).copied().unwrap_or(0);
+            match persist::update(&self.context, &key, value.clone(), after).await {
+                Err(error @ Failed::NoRoom(_)) => {
+                    self.context.tell(PoolInput::MembersFull).await;
+                    pause.wait("those who are gone for longest make room", &error).await;
+                    self.meanwhile().await?;
+                }
+                updated => break updated?,
+            }
+        };
         self.members.insert(key, revision);
         if let Some(token) = token {
-            joins.accept(token, member);
+            self.joins.accept(token, member);
         }
         Ok(())
+    }
+
+    /// Does what must not wait for a record that finds no room.
+    async fn meanwhile(&mut self) -> Result<(), Failed> {
+        while let Ok(worker) = self.queues.forgets.try_recv() {
+            self.forget(&worker).await;
+        }
+        while let Ok(write) = self.queues.jobs.try_recv() {
+            self.job_write(write).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the record of a member as far as it is known here. What cannot be deleted now is tried again with the next one, and
+    /// by the next owner.
+    async fn forget(&mut self, worker: &WorkerId) {
+        let key = format!("{}.{worker}", self.context.pool);
+        if let Some(revision) = self.members.remove(&key) {
+            self.unforgotten.push_back((key, revision));
+        }
+        let kv = self.context.bus.kv(streams::MEMBERS);
+        while let Some((key, revision)) = self.unforgotten.front() {
+            if let Err(error) = kv.purge_to(key, *revision).await {
+                tracing::warn!(%error, key, "the record of a member that is long gone is not deleted yet");
+                break;
+            }
+            self.unforgotten.pop_front();
+        }
+        if self.unforgotten.len() > MAX_UNFORGOTTEN {
+            self.unforgotten.pop_front();
+        }
+    }
+
+    async fn job_write(&mut self, write: JobWrite) -> Result<(), Failed> {
+        match write {
+            JobWrite::Publish(job, assembly) => self.job(&job, assembly).await,
+            JobWrite::Withdraw => self.withdraw().await,
+        }
     }
 
     /// Takes the job out of force: the subject's last message is empty.

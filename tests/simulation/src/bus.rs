@@ -155,6 +155,16 @@ impl Bus {
     }
 
     /// What a stream's leader answers.
+    /// Deletes what a stream holds of a subject up to a sequence.
+    pub(crate) async fn purge(
+        &self,
+        stream: &'static str,
+        subject: String,
+        up_to: u64,
+    ) -> Result<(), BusError> {
+        self.call(move |w| w.server.borrow_mut().purge(stream, &subject, up_to)).await
+    }
+
     async fn read<T: 'static>(
         &self,
         stream: &'static str,

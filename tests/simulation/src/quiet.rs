@@ -175,8 +175,8 @@ impl World {
                 continue;
             }
             let status = worker.borrow().status();
-            let membership = core.memberships(MonoMs(0)).find(|(worker, _)| *worker == id);
-            let standing = membership.map(|(_, membership)| membership.standing);
+            let membership = core.places(id, MonoMs(0)).next();
+            let standing = membership.map(|membership| membership.standing);
             if standing != Some(Standing::Present) {
                 return Err(format!("{id} is {standing:?} for {owner}, its own role is {:?}", status.role));
             }

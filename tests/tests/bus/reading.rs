@@ -11,8 +11,8 @@ use bus_schemas::{
     subject::{Subject, dead_letter, filter},
 };
 use nats_adapter::{
-    Bus, ConsumeOptions, Delivered, Exhausted, Expect, HeaderMap, KvError, MAX_DELIVERIES, Replay,
-    ReplayError, WatchEvent, header, streams,
+    Bus, ConsumeOptions, Delivered, Exhausted, Expect, HeaderMap, KvError, MAX_DELIVERIES, PublishError,
+    Replay, ReplayError, WatchEvent, header, streams,
 };
 use std::time::Duration;
 
@@ -182,6 +182,34 @@ async fn a_watch_of_a_bucket_that_was_made_anew_starts_over() {
     let put = WatchEvent::Put { key: "pool.b".to_owned(), revision, value: "2".into() };
     assert_eq!(soon("the value", watch.next()).await, put);
     assert_eq!(soon("the end of the start", watch.next()).await, WatchEvent::Initialised);
+}
+
+#[tokio::test]
+async fn a_full_bucket_gives_up_what_it_holds_of_a_key_up_to_a_revision_and_nothing_written_since() {
+    let farm = Farm::start().await;
+    let mut members = farm.bus.jetstream().get_stream(streams::KV_MEMBERS).await.unwrap();
+    let mut config = members.info().await.unwrap().config.clone();
+    config.max_bytes = 4_096;
+    farm.bus.jetstream().update_stream(config).await.unwrap();
+    let kv = farm.bus.kv(streams::MEMBERS);
+    let long = || "x".repeat(850).into();
+    let first = kv.update("main.a", long(), 0).await.unwrap();
+    let second = kv.update("main.a", long(), first).await.unwrap();
+    let other = kv.update("main.b", long(), 0).await.unwrap();
+    let third = kv.update("main.a", long(), second).await.unwrap();
+    let full = kv.update("main.c", long(), 0).await.unwrap_err();
+    assert!(
+        matches!(&full, KvError::Publish(PublishError::Refused { reason, .. }) if reason.contains("maximum bytes")),
+        "{full}"
+    );
+    kv.purge_to("main.a", second).await.unwrap();
+    assert_eq!(kv.history("main.a").await.unwrap().len(), 1);
+    assert_eq!(kv.get("main.a").await.unwrap().unwrap().revision, third);
+    kv.purge_to("main.b", other).await.unwrap();
+    assert_eq!(kv.get("main.b").await.unwrap(), None);
+    // As if the key had never been there.
+    kv.update("main.b", long(), 0).await.unwrap();
+    kv.update("main.c", long(), 0).await.unwrap();
 }
 
 #[tokio::test]

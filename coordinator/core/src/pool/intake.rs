@@ -356,7 +356,7 @@ pub(crate) fn check_claim(
     entry: &super::members::Entry,
 ) -> Result<ShareBits, ShareRefusal> {
     let tenancy = entry.tenancy(share.generation).ok_or(ShareRefusal::WrongSlot)?;
-    if tenancy.slot != share.slot || tenancy.session != share.session {
+    if tenancy.slot != share.slot || *tenancy.session != share.session {
         return Err(ShareRefusal::WrongSlot);
     }
     let range = job.nonce_range(share.slot).ok_or(ShareRefusal::WrongSlot)?;

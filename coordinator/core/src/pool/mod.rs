@@ -22,8 +22,8 @@ pub use jobs::{
     FINDINGS_FOR_REFRESH, MAX_FINDINGS, MAX_JOBS, REMEMBER_MS, STALE_GRACE_MS, UNSTORABLE_PAUSE_MS,
 };
 pub use members::{
-    DIFFICULTY_NOTICE_JOBS, MAX_MEMBERS, MAX_STRANGERS_TOLD, MAX_SURPLUS_PERCENT, MAX_TENANCIES,
-    WHOLE_PERCENT,
+    DIFFICULTY_NOTICE_JOBS, FORGET_AFTER_MS, LOOKS_AT_ONCE, MAX_FORGOTTEN_AT_ONCE, MAX_MEMBERS,
+    MAX_STRANGERS_TOLD, MAX_SURPLUS_PERCENT, MAX_TENANCIES, WHOLE_PERCENT,
 };
 pub use refusals::{
     MAX_REFUSAL_EVENTS, MAX_REFUSAL_KEYS, MAX_UNDECODABLE_SUBJECTS, REFUSAL_EVENT_INTERVAL_MS,
@@ -102,11 +102,11 @@ impl Pool {
         world: World<'_>,
         now: Now,
     ) -> Self {
-        let steps = found.members.iter().flat_map(|m| &m.difficulty);
+        let steps = found.members.iter().flat_map(|(m, _)| &m.difficulty);
         let jobs = Jobs::recover(found.jobs, steps.map(|s| s.from_job).max().unwrap_or(0));
         let blocks = Blocks::recover(found.blocks, now.mono);
         let mut this = Self {
-            members: Members::recover(found.members, jobs.sequence(), now),
+            members: Members::recover(found.members, found.members_at, jobs.sequence(), now),
             intake: Intake::recover(found.ledger, found.shares, now.mono),
             id,
             epoch,
@@ -195,22 +195,26 @@ impl Pool {
 
     /// Some configuration is another one now; after a `prompt` decision nobody waits to step back.
     pub(crate) fn reconsider(&mut self, prompt: bool, world: World<'_>, now: Now) {
-        let mut changes = Changes::default();
-        self.with_members(world, |m, terms| {
-            m.reconsider(prompt);
-            m.fill_roles(&mut changes, terms, now);
-        });
+        let changes = self.with_members(world, |m, terms| m.reconsider(prompt, terms, now));
         self.change(changes, None);
         let at_rest = self.terms(world).at_rest();
         if std::mem::replace(&mut self.at_rest, at_rest) != at_rest {
             let (active, ..) = self.members.count();
-            self.stop = at_rest.then(|| Stop::begin(self.members.searching(), active, now.mono));
+            self.members.await_stop();
+            self.stop = at_rest.then(|| Stop::begin(active, now.mono));
         }
         self.look_at_stop(now);
     }
 
+    /// A node has another configuration of its own; after a `prompt` decision nobody waits to step back.
+    pub(crate) fn reconsider_node(&mut self, node: &WorkerId, prompt: bool, world: World<'_>, now: Now) {
+        let changes = self.with_members(world, |m, terms| m.reconsider_node(node, prompt, terms, now));
+        self.change(changes, None);
+        self.look_at_stop(now);
+    }
+
     fn look_at_stop(&mut self, now: Now) {
-        let stopped = self.stop.as_mut().and_then(|stop| stop.look(self.members.searching(), now.mono));
+        let stopped = self.stop.as_ref().and_then(|stop| stop.look(self.members.awaited(), now.mono));
         if let Some(event) = stopped {
             self.stop = None;
             self.tell(event);
@@ -291,6 +295,10 @@ impl Pool {
                 self.intake.appended(number);
                 self.account(now);
             }
+            PoolInput::MembersFull => {
+                let changes = self.with_members(world, |m, terms| m.make_room(terms));
+                self.change(changes, None);
+            }
             PoolInput::Undecodable { subject, reason } => self.refusals.undecodable(subject, reason),
         }
     }
@@ -298,7 +306,9 @@ impl Pool {
     /// Does what is due.
     pub(crate) fn tick(&mut self, world: World<'_>, now: Now) {
         if now.mono >= self.review_due() {
-            self.reviewed_at = now.mono;
+            if !self.members.is_reviewing() {
+                self.reviewed_at = now.mono;
+            }
             let changes = self.with_members(world, |m, terms| m.review(terms, now));
             self.change(changes, None);
             self.look_at_stop(now);
@@ -314,7 +324,11 @@ impl Pool {
         self.next_job(now);
     }
 
+    /// When the next step of the look at all members is due.
     fn review_due(&self) -> MonoMs {
+        if self.members.is_reviewing() {
+            return self.reviewed_at;
+        }
         self.reviewed_at.plus(u64::from(self.config.heartbeat_interval_ms) / 2)
     }
 
@@ -339,6 +353,9 @@ impl Pool {
     /// Stores changed records; the last of a join carries the answer.
     fn change(&mut self, changes: Changes, token: Option<u64>) {
         let mut token = token;
+        for worker in changes.forget {
+            self.ask(PoolEffect::ForgetMember(worker));
+        }
         for member in changes.store {
             self.ask(PoolEffect::StoreMember(Box::new(member), token.take()));
         }
@@ -522,9 +539,28 @@ impl Pool {
         }
     }
 
-    /// Every member for people.
-    pub(crate) fn memberships(&self, now: MonoMs) -> impl Iterator<Item = (&WorkerId, Membership)> {
-        self.members.memberships(now, self.config.heartbeat_interval_ms)
+    /// Members for people: those behind `after` in the order of their ids.
+    pub(crate) fn memberships(
+        &self,
+        after: Option<&WorkerId>,
+        now: MonoMs,
+    ) -> impl Iterator<Item = (&WorkerId, Membership)> {
+        self.members.memberships(after, now, self.config.heartbeat_interval_ms)
+    }
+
+    /// The members behind `after` in the order of their ids.
+    pub(crate) fn member_ids(&self, after: Option<&WorkerId>) -> impl Iterator<Item = &WorkerId> {
+        self.members.ids(after)
+    }
+
+    /// One member for people.
+    pub(crate) fn membership(&self, worker: &WorkerId, now: MonoMs) -> Option<Membership> {
+        self.members.membership(worker, now, self.config.heartbeat_interval_ms)
+    }
+
+    /// What is known of one member, for foresight.
+    pub(crate) fn facts_of(&self, worker: &WorkerId) -> Option<MemberFacts> {
+        self.members.facts_of(worker)
     }
 
     /// What is known of every member, for foresight.

@@ -11,6 +11,10 @@ pub(crate) struct Slots {
     held: BTreeMap<u16, WorkerId>,
     /// Freed slots with the sequence of the job at that time, oldest first.
     freed: VecDeque<(u16, u64)>,
+    /// Freed slots that the pool does not have since it has fewer.
+    beyond: Vec<(u16, u64)>,
+    /// How many slots the pool had when one was last taken.
+    limit: u32,
     /// Every slot from here on was never handed out.
     fresh: u32,
 }
@@ -25,15 +29,18 @@ impl Slots {
             .filter(|s| !held.contains_key(s))
             .map(|s| (s, job_sequence))
             .collect();
-        Self { held, freed, fresh }
+        Self { held, freed, fresh, ..Self::default() }
     }
 
     /// Hands a slot to `worker`, `None` when all `2^slot_bits` are held or freed under this job.
     pub(crate) fn take(&mut self, worker: &WorkerId, slot_bits: u8, job_sequence: u64) -> Option<u16> {
         let limit = 1_u32 << slot_bits.min(16);
-        let reusable = self.freed.iter().position(|(s, at)| *at < job_sequence && u32::from(*s) < limit);
-        let slot = match reusable.and_then(|i| self.freed.remove(i)) {
-            Some((slot, _)) => slot,
+        if std::mem::replace(&mut self.limit, limit) < limit && !self.beyond.is_empty() {
+            self.freed.extend(self.beyond.drain(..));
+            self.freed.make_contiguous().sort_unstable_by_key(|(_, at)| *at);
+        }
+        let slot = match self.reusable(limit, job_sequence) {
+            Some(slot) => slot,
             None if self.fresh < limit => {
                 let slot = u16::try_from(self.fresh).ok()?;
                 self.fresh += 1;
@@ -43,6 +50,17 @@ impl Slots {
         };
         self.held.insert(slot, worker.clone());
         Some(slot)
+    }
+
+    /// The slot that was freed first, if that was before this job. Each that the pool does not have is met once.
+    fn reusable(&mut self, limit: u32, job_sequence: u64) -> Option<u16> {
+        while let Some((slot, at)) = self.freed.pop_front_if(|(_, at)| *at < job_sequence) {
+            if u32::from(slot) < limit {
+                return Some(slot);
+            }
+            self.beyond.push((slot, at));
+        }
+        None
     }
 
     /// Takes a slot back, if `worker` holds it.
@@ -60,7 +78,7 @@ impl Slots {
     /// Invariant: what is freed is not held, and nothing is freed twice.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut seen = std::collections::BTreeSet::new();
-        for (slot, _) in &self.freed {
+        for (slot, _) in self.freed.iter().chain(&self.beyond) {
             if self.held.contains_key(slot) || !seen.insert(*slot) {
                 return Err(format!("slot {slot} is free and held, or free twice"));
             }
@@ -86,6 +104,19 @@ mod tests {
         assert_eq!(slots.take(&w(3), 1, 5), None);
         assert_eq!(slots.take(&w(3), 1, 6), Some(0));
         assert_eq!(slots.holder(0), Some(&w(3)));
+    }
+
+    #[test]
+    fn slots_that_a_pool_gave_up_wait_until_it_has_them_again() {
+        let mut slots = Slots::default();
+        (0..4).for_each(|n| assert_eq!(slots.take(&w(n), 2, 1), u16::try_from(n).ok()));
+        (0..4).rev().for_each(|n| slots.free(u16::try_from(n).unwrap(), &w(n), 1));
+        assert_eq!(slots.take(&w(5), 0, 2), Some(0), "the others are beyond");
+        assert_eq!(slots.take(&w(6), 0, 2), None);
+        slots.check().unwrap();
+        let taken: Vec<_> = (7..11).map(|n| slots.take(&w(n), 2, 2)).collect();
+        assert_eq!(taken.iter().flatten().count(), 3, "{taken:?}");
+        slots.check().unwrap();
     }
 
     #[test]

@@ -303,7 +303,7 @@ impl Play {
     fn live(&mut self, (silent, left): (Option<u32>, [u8; 6])) {
         for (n, percent) in (0..6).zip(left).filter(|(n, _)| Some(*n) != silent) {
             let is = |m: &&bus_schemas::member::Member| m.worker == worker(n);
-            let known = self.farm.kept.members.iter().rev().find(is);
+            let known = self.farm.kept.members.iter().map(|(m, _)| m).rev().find(is);
             let active = known.is_some_and(|m| m.role == Role::Active);
             let set_point = if active { loaded(percent) } else { SetPoint::stopped(Reason::Backup) };
             let says = Says { rate: u64::from(n * u32::from(percent)), set_point, host: Some((1, percent)) };

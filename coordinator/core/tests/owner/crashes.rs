@@ -54,8 +54,8 @@ fn play(steps: Vec<Step>, config: &str, bits: u32) -> Farm {
                 .members
                 .iter()
                 .rev()
-                .find(|m| m.worker == worker(n))
-                .is_some_and(|m| m.standing == Standing::Present)
+                .find(|(m, _)| m.worker == worker(n))
+                .is_some_and(|(m, _)| m.standing == Standing::Present)
         };
         match step {
             Step::Join(n) => drop(farm.join(n, &lives.session(n))),

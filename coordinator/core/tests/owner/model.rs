@@ -62,7 +62,8 @@ pub fn template(prev: u8, bits: u32, height: u64) -> Box<Template> {
 /// What JetStream keeps, and what is on its way.
 #[derive(Default)]
 pub struct Kept {
-    pub members: Vec<Member>,
+    /// With the times at which the bucket stored them.
+    pub members: Vec<(Member, TimestampMs)>,
     /// With the times at which the stream stored them.
     pub jobs: Vec<(Job, TimestampMs)>,
     pub ledger: Vec<LedgerRecord>,
@@ -314,16 +315,15 @@ impl Farm {
                     self.inputs.push_back(Input::Lease(id, LeaseInput::GivenUp { epoch, trouble }));
                     return;
                 }
+                let block =
+                    |(h, (n, w, s)): (&Hash32, &(u64, WorkerId, BlockState))| (*h, *n, w.clone(), s.clone());
+                let blocks = self.kept.blocks.iter().map(block).collect();
                 let found = Recovered {
                     members: self.kept.members.clone(),
+                    members_at: self.stream_time(),
                     jobs: self.kept.jobs.clone(),
                     ledger: self.kept.ledger.last().cloned(),
-                    blocks: self
-                        .kept
-                        .blocks
-                        .iter()
-                        .map(|(h, (n, w, s))| (*h, *n, w.clone(), s.clone()))
-                        .collect(),
+                    blocks,
                     shares: self.basis.clone(),
                     ..Recovered::default()
                 };
@@ -362,14 +362,15 @@ impl Farm {
             }
             PoolEffect::WithdrawJob => self.withdrawn += 1,
             PoolEffect::StoreMember(member, token) => {
-                let last = self.kept.members.iter().rev().find(|m| m.worker == member.worker);
-                assert!(last.is_none_or(|m| m == &*member || m.generation < member.generation));
-                self.kept.members.push((*member).clone());
+                let last = self.record(&member.worker);
+                assert!(last.is_none_or(|m| *m == *member || m.generation < member.generation));
+                self.kept.members.push(((*member).clone(), self.stream_time()));
                 if let Some(token) = token {
                     self.replies.insert(token, Ok(*member));
                 }
                 self.note_holders();
             }
+            PoolEffect::ForgetMember(worker) => self.kept.members.retain(|(m, _)| m.worker != worker),
             PoolEffect::RefuseJoin(token, error) => drop(self.replies.insert(token, Err(error.code))),
             PoolEffect::Judge(tasks) => {
                 let panics = |t: &coordinator_core::JudgeTask| self.panics_at == Some(t.finding.nonce());
@@ -437,7 +438,7 @@ impl Farm {
     fn note_holders(&mut self) {
         let Some(job) = self.kept.jobs.last().map(|(j, _)| j.id.to_string()) else { return };
         let mut latest: BTreeMap<&WorkerId, &Member> = BTreeMap::new();
-        for member in &self.kept.members {
+        for (member, _) in &self.kept.members {
             latest.insert(&member.worker, member);
         }
         for member in latest.values().filter(|m| m.standing == Standing::Present) {
@@ -520,8 +521,13 @@ impl Farm {
         self.pool_input(PoolInput::Heartbeat(worker(n), Box::new(heartbeat)));
     }
 
+    /// The last version of a worker's record.
+    fn record(&self, of: &WorkerId) -> Option<&Member> {
+        self.kept.members.iter().rev().find(|(m, _)| m.worker == *of).map(|(m, _)| m)
+    }
+
     pub fn member(&self, n: u32) -> Member {
-        self.kept.members.iter().rev().find(|m| m.worker == worker(n)).expect("a member").clone()
+        self.record(&worker(n)).expect("a member").clone()
     }
 
     pub fn job(&self) -> Job {

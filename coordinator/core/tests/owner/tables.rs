@@ -212,7 +212,7 @@ fn of_two_that_hold_one_slot_after_a_recovery_one_joins_again() {
     farm.join(2, "s2").unwrap();
     let mut wrong = farm.member(2);
     (wrong.slot, wrong.generation) = (farm.member(1).slot, wrong.generation + 1);
-    farm.kept.members.push(wrong);
+    farm.kept.members.push((wrong, farm.stream_time()));
     farm.holders.clear();
     farm.crash();
     let lost = [1, 2].into_iter().filter(|n| farm.member(*n).standing == Standing::Lost).count();
@@ -225,7 +225,7 @@ fn job_numbers_go_on_after_the_difficulties_although_no_job_is_kept() {
     let mut member = farm.member(1);
     member.generation += 1;
     member.difficulty = vec![bus_schemas::member::DifficultyStep { from_job: 5_000, bits: ShareBits::MIN }];
-    farm.kept.members.push(member);
+    farm.kept.members.push((member, farm.stream_time()));
     farm.kept.jobs.clear();
     farm.crash();
     farm.pool_input(PoolInput::Template(template(1, HARD_BITS, 100)));
@@ -300,7 +300,7 @@ fn who_follows_a_record_that_the_owner_never_read_is_told_what_holds() {
     assert_eq!((told.standing, told.generation, told.session.as_str()), (Standing::Lost, 8, "s2"));
     assert!(farm.join(2, "s2").unwrap().generation > 8);
     farm.follows(3, "s3", u64::MAX);
-    assert!(farm.kept.members.iter().all(|m| m.worker != worker(3)));
+    assert!(farm.kept.members.iter().all(|(m, _)| m.worker != worker(3)));
     // Nobody fills the pool by inventing names.
     let before = farm.kept.members.len();
     (10..10 + 2 * MAX_STRANGERS_TOLD as u32).for_each(|n| farm.follows(n, "s", 1));

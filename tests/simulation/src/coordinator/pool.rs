@@ -12,12 +12,12 @@ use crate::{
     hashing,
     queue::{Queue, first_of},
     server::{
-        declared::{FOUND, JOB, LEDGER, SHARE, TEMPLATE},
+        declared::{FOUND, JOB, LEDGER, MEMBERS, SHARE, TEMPLATE, key_subject},
         subscriptions::{Heard, Reply},
     },
 };
 use bus_schemas::{
-    Blob, Message, PoolId, TimestampMs,
+    Blob, Message, PoolId, TimestampMs, WorkerId,
     block::TemplateRecord,
     config::PoolConfig,
     heartbeat::Heartbeat,
@@ -73,6 +73,11 @@ impl Context {
     }
 }
 
+enum MemberWrite {
+    Store(Box<Member>, Option<u64>),
+    Forget(WorkerId),
+}
+
 enum JobWrite {
     Publish(Arc<Job>, Blob),
     Withdraw,
@@ -85,7 +90,7 @@ pub(super) struct OwnedPool {
     pub(super) epoch: u64,
     pub(super) group: u64,
     context: Context,
-    members: Queue<(Box<Member>, Option<u64>)>,
+    members: Queue<MemberWrite>,
     jobs: Queue<JobWrite>,
     ledger: Queue<LedgerRecord>,
     blocks: Queue<BlockDuty>,
@@ -129,7 +134,8 @@ impl OwnedPool {
         match effect {
             PoolEffect::PublishJob(job, assembly) => self.jobs.push(JobWrite::Publish(job, assembly)),
             PoolEffect::WithdrawJob => self.jobs.push(JobWrite::Withdraw),
-            PoolEffect::StoreMember(member, token) => self.members.push((member, token)),
+            PoolEffect::StoreMember(member, token) => self.members.push(MemberWrite::Store(member, token)),
+            PoolEffect::ForgetMember(worker) => self.members.push(MemberWrite::Forget(worker)),
             PoolEffect::RefuseJoin(token, error) => {
                 if let Some(reply) = self.joins.borrow_mut().remove(&token) {
                     let refused = JoinReply::Refused { code: error.code, message: error.message };
@@ -207,17 +213,16 @@ struct Writer {
 
 impl Writer {
     /// A job goes before all records that wait.
-    async fn run(
-        mut self,
-        jobs: Queue<JobWrite>,
-        members: Queue<(Box<Member>, Option<u64>)>,
-        joins: Waiting,
-    ) -> Trouble {
+    async fn run(mut self, jobs: Queue<JobWrite>, members: Queue<MemberWrite>, joins: Waiting) -> Trouble {
         loop {
             let result = match first_of(&jobs, &members).await {
                 Ok(JobWrite::Publish(job, assembly)) => self.job(&job, assembly).await,
                 Ok(JobWrite::Withdraw) => self.withdraw().await,
-                Err((member, token)) => self.member(*member, token, &joins).await,
+                Err(MemberWrite::Store(member, token)) => self.member(*member, token, &joins).await,
+                Err(MemberWrite::Forget(worker)) => {
+                    self.forget(&worker).await;
+                    Ok(())
+                }
             };
             if let Err(error) = result {
                 return error.into();
@@ -237,6 +242,14 @@ impl Writer {
             self.context.bus.reply(reply, accepted.encode().unwrap_or_default());
         }
         Ok(())
+    }
+
+    /// What is not deleted now, the next owner asks for again.
+    async fn forget(&mut self, worker: &WorkerId) {
+        let key = format!("{}.{worker}", self.context.pool);
+        if let Some(revision) = self.members.remove(&key) {
+            let _ = self.context.bus.purge(MEMBERS, key_subject(MEMBERS, key), revision).await;
+        }
     }
 
     async fn withdraw(&mut self) -> Result<(), Failed> {

@@ -68,7 +68,8 @@ pub(super) async fn read(bus: &Bus, pool: &PoolId) -> Result<Found, Trouble> {
         news.push(EventData::StreamReplaced { stream, known_to, goes_on_after, reason: String::new() });
     }
     let blocks = read_blocks(bus, pool).await.map_err(failed)?;
-    let recovered = Recovered { members, jobs, ledger: chain.last, shares, news, blocks };
+    let members_at = TimestampMs(bounds.now_us / 1_000);
+    let recovered = Recovered { members, members_at, jobs, ledger: chain.last, shares, news, blocks };
     Ok(Found { recovered, positions })
 }
 
@@ -148,7 +149,11 @@ fn rebase(
     }
 }
 
-async fn read_members(bus: &Bus, pool: &PoolId, positions: &mut Positions) -> Result<Vec<Member>, BusError> {
+async fn read_members(
+    bus: &Bus,
+    pool: &PoolId,
+    positions: &mut Positions,
+) -> Result<Vec<(Member, TimestampMs)>, BusError> {
     let mut members = Vec::new();
     for kept in bus.read_from(MEMBERS, key_subject(MEMBERS, format!("{pool}.*")), 1).await? {
         let key = key_of(MEMBERS, &kept.subject).to_owned();
@@ -160,7 +165,7 @@ async fn read_members(bus: &Bus, pool: &PoolId, positions: &mut Positions) -> Re
             && kept.is_guarded()
             && format!("{}.{}", member.pool, member.worker) == key
         {
-            members.push(member);
+            members.push((member, kept.stored_at()));
         }
     }
     Ok(members)

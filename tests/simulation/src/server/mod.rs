@@ -115,6 +115,13 @@ impl Server {
         Some(stream)
     }
 
+    /// Deletes what a stream keeps of a subject up to a sequence.
+    pub(crate) fn purge(&mut self, name: &str, subject: &str, up_to: u64) {
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.purge(subject, up_to);
+        }
+    }
+
     /// A stream as it was when it was last used.
     pub(crate) fn peek(&self, name: &str) -> Option<&Stream> {
         self.streams.get(name)

@@ -208,6 +208,14 @@ impl Stream {
         self.last
     }
 
+    /// Deletes what is kept of a subject up to a sequence; nothing takes its place.
+    pub(crate) fn purge(&mut self, subject: &str, up_to: u64) {
+        let of_subject = self.subjects.get(subject).into_iter().flatten().copied();
+        for sequence in of_subject.filter(|s| *s <= up_to).collect::<Vec<_>>() {
+            self.remove(sequence);
+        }
+    }
+
     /// The last message of a subject.
     pub(crate) fn last_of(&self, subject: &str) -> Option<&Stored> {
         self.messages.get(self.subjects.get(subject)?.back()?)

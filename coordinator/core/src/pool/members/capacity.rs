@@ -52,7 +52,12 @@ impl Verdicts {
         self.kept.clear();
     }
 
-    fn begin_pass(&mut self) {
+    /// The node's own schedule is another one now.
+    pub(super) fn forget_node(&mut self, worker: &WorkerId) {
+        self.kept.remove(&Place::Node(worker.clone()));
+    }
+
+    pub(super) fn begin_pass(&mut self) {
         self.made = 0;
     }
 
@@ -144,7 +149,7 @@ fn expected(entry: &Entry, local: &LocalState, verdicts: &mut Verdicts, terms: T
     set_point::resolve(input).capacity()
 }
 
-fn measured(entry: &Entry, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) -> u16 {
+pub(super) fn measured(entry: &Entry, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) -> u16 {
     let active = entry.member.role == Role::Active;
     let said = entry.set_point.filter(|_| active);
     if active && said.is_none() {
@@ -162,13 +167,15 @@ fn measured(entry: &Entry, verdicts: &mut Verdicts, terms: Terms<'_>, now: Now) 
 }
 
 impl Members {
-    /// Finds out what every present member has, and a backup would have. Costs one pass over all members.
-    pub(super) fn measure(&mut self, terms: Terms<'_>, now: Now) {
-        let Self { entries, verdicts, .. } = self;
+    /// Finds out what every present member has, and a backup would have: a walk over all.
+    pub(super) fn measure_all(&mut self, terms: Terms<'_>, now: Now) {
+        let Self { roster, verdicts, .. } = self;
         verdicts.begin_pass();
-        for entry in entries.values_mut().filter(|e| e.member.standing == Standing::Present) {
-            entry.capacity = measured(entry, verdicts, terms, now);
-        }
+        roster.change_all(|entry| {
+            if entry.member.standing == Standing::Present {
+                entry.capacity = measured(entry, verdicts, terms, now);
+            }
+        });
     }
 
     /// What the active members have and what is wanted; nothing where everybody is to mine, or nobody.
@@ -177,8 +184,7 @@ impl Members {
         if config.active_members == u16::MAX || terms.at_rest() {
             return None;
         }
-        let actives = self.entries.values().filter(|e| e.is(Role::Active));
-        let percent = actives.map(|e| u32::from(e.capacity)).sum();
+        let percent = self.roster.capacity();
         let wanted = u32::from(config.backup.threshold_percent) * u32::from(config.active_members);
         Some(Capacity { percent, wanted })
     }

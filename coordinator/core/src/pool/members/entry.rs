@@ -1,17 +1,22 @@
 //! One member: its record, what it last said, and the places that it held before.
 
-use super::{MAX_TENANCIES, WHOLE_PERCENT};
+use super::{FORGET_AFTER_MS, MAX_TENANCIES, WHOLE_PERCENT};
 use crate::{
+    foresight::MemberFacts,
     pool::{bucket::TokenBucket, vardiff::Vardiff},
     time::{MonoMs, Now},
 };
 use bus_schemas::{
     HashRate, SessionId, ShareBits,
+    command::{Known, Membership, Source},
     heartbeat::Heartbeat,
     member::{DifficultyStep, Member, Role, Standing},
     set_point::{LocalState, SetPoint},
 };
 use std::collections::VecDeque;
+
+/// What a worker said is old after so many heartbeats that did not come.
+const LATE_HEARTBEATS: u64 = 2;
 
 /// A worker's hold on a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +36,39 @@ impl Tenancy {
             difficulty: member.difficulty.clone(),
         }
     }
+}
 
+/// A place that a share names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) session: &'a SessionId,
+    pub(crate) slot: u16,
+    difficulty: &'a [DifficultyStep],
+}
+
+impl Place<'_> {
     /// The difficulty that held for the job with this sequence.
     pub(crate) fn bits_for_job(&self, sequence: u64) -> Option<ShareBits> {
         self.difficulty.iter().rev().find(|s| s.from_job <= sequence).map(|s| s.bits)
+    }
+}
+
+/// When a member was last heard of, or its record was decided: milliseconds on the monotonic clock, which shows
+/// [`CLOCK_ZERO_MS`] here when it begins, since that may have been before this process did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seen(u64);
+
+/// What the monotonic clock shows at its zero in a [`Seen`]; what is older than that is equally old.
+const CLOCK_ZERO_MS: u64 = 2 * FORGET_AFTER_MS;
+
+impl Seen {
+    pub(super) fn ago(age_ms: u64, now: MonoMs) -> Self {
+        Self(now.0.saturating_add(CLOCK_ZERO_MS).saturating_sub(age_ms))
+    }
+
+    /// Milliseconds since then.
+    pub(super) fn age_ms(self, now: MonoMs) -> u64 {
+        Self::ago(0, now).0.saturating_sub(self.0)
     }
 }
 
@@ -43,6 +77,14 @@ pub(crate) struct Entry {
     pub(crate) member: Member,
     pub(crate) last_heard: MonoMs,
     pub(super) last_heard_wall: bus_schemas::TimestampMs,
+    /// Where it is away: since when.
+    pub(super) seen: Seen,
+    /// Sequence of the job under which it went: before the next one nobody else gets its slot.
+    pub(super) gone_under: u64,
+    /// The role that an operator decided, and why.
+    pub(super) fixed: Option<(Role, &'static str)>,
+    /// It was told to stop and has not said that it did.
+    pub(super) awaited: bool,
     pub(crate) hash_rate: HashRate,
     pub(super) set_point: Option<SetPoint>,
     pub(super) local: Option<LocalState>,
@@ -66,6 +108,10 @@ impl Entry {
             member,
             last_heard: now.mono,
             last_heard_wall: now.wall,
+            seen: Seen::ago(0, now.mono),
+            gone_under: 0,
+            fixed: None,
+            awaited: false,
             hash_rate: HashRate(0),
             set_point: None,
             local: None,
@@ -102,11 +148,13 @@ impl Entry {
     }
 
     /// The tenancy that a share names, present or former.
-    pub(crate) fn tenancy(&self, slot_generation: u64) -> Option<Tenancy> {
+    pub(crate) fn tenancy(&self, slot_generation: u64) -> Option<Place<'_>> {
         if self.member.slot_generation == slot_generation {
-            return Some(Tenancy::of(&self.member));
+            let Member { session, slot, difficulty, .. } = &self.member;
+            return Some(Place { session, slot: *slot, difficulty });
         }
-        self.former.iter().find(|t| t.slot_generation == slot_generation).cloned()
+        let former = self.former.iter().find(|t| t.slot_generation == slot_generation)?;
+        Some(Place { session: &former.session, slot: former.slot, difficulty: &former.difficulty })
     }
 
     /// What only the worker knows, as far as it was told.
@@ -117,6 +165,9 @@ impl Entry {
     /// Takes what a sign of life says.
     pub(super) fn hear(&mut self, heartbeat: &Heartbeat, now: Now) {
         (self.last_heard, self.last_heard_wall) = (now.mono, now.wall);
+        if self.member.standing != Standing::Present {
+            self.seen = Seen::ago(0, now.mono);
+        }
         self.hash_rate = heartbeat.hash_rate;
         let set_point = heartbeat.set_point;
         if !set_point.enabled() {
@@ -133,6 +184,53 @@ impl Entry {
         if let Some(local) = &heartbeat.local {
             self.threads = local.threads;
             self.local = Some(local.clone());
+        }
+    }
+
+    /// Active, and has not said that it searches nothing.
+    pub(super) fn is_searching(&self) -> bool {
+        self.is(Role::Active) && self.set_point.is_none_or(|s| s.enabled())
+    }
+
+    /// The member for people.
+    pub(super) fn membership(&self, now: MonoMs, heartbeat_interval_ms: u32) -> Membership {
+        let late = u64::from(heartbeat_interval_ms) * LATE_HEARTBEATS;
+        let present = self.member.standing == Standing::Present;
+        // What was never said, and what a lost worker said before, is nothing that it does now.
+        let said = self.set_point.as_ref().filter(|_| present);
+        let age = now.since(self.last_heard);
+        let note = if said.is_none() && present { "it has sent no heartbeat to this owner yet" } else { "" };
+        Membership {
+            pool: self.member.pool.clone(),
+            role: self.member.role,
+            standing: self.member.standing,
+            slot: self.member.slot,
+            generation: self.member.generation,
+            reason: self.member.reason.clone(),
+            hash_rate: said.map(|_| self.hash_rate),
+            threads: said.map(|s| s.threads),
+            capacity_percent: said.map(|_| self.capacity),
+            set_point_reason: said.map(|s| s.reason),
+            last_heard_ms: self.last_heard_wall,
+            known: Known {
+                source: Source::Owner,
+                age_ms: Some(age),
+                stale: age > late,
+                note: note.to_owned(),
+            },
+        }
+    }
+
+    /// What is known of the member, for foresight.
+    pub(super) fn facts(&self) -> MemberFacts {
+        MemberFacts {
+            pool: self.member.pool.clone(),
+            worker: self.member.worker.clone(),
+            role: self.member.role,
+            standing: self.member.standing,
+            local: self.local.clone(),
+            reported: self.set_point,
+            threads: self.threads,
         }
     }
 

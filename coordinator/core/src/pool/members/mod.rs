@@ -1,12 +1,17 @@
 //! Membership: who is there, in which role, under which slot and difficulty.
 
+mod absence;
 mod capacity;
 mod entry;
+mod review;
 mod roles;
+mod roster;
 
+pub use absence::{FORGET_AFTER_MS, MAX_FORGOTTEN_AT_ONCE};
 pub(crate) use capacity::Capacity;
 pub use capacity::WHOLE_PERCENT;
 pub(crate) use entry::Entry;
+pub use review::LOOKS_AT_ONCE;
 pub use roles::MAX_SURPLUS_PERCENT;
 
 use super::{
@@ -19,15 +24,18 @@ use crate::{
     world::World,
 };
 use bus_schemas::{
-    HashRate, PoolId, SessionId, ShareBits, WorkerId,
-    command::{CommandError, ErrorCode, Known, Membership, Source},
+    HashRate, PoolId, SessionId, ShareBits, TimestampMs, WorkerId,
+    command::{CommandError, ErrorCode, Membership},
     config::PoolConfig,
     event::EventData,
     heartbeat::Heartbeat,
-    member::{DifficultyStep, JoinRequest, MAX_DIFFICULTY_STEPS, Member, Role, Standing},
+    member::{DifficultyStep, JoinRequest, Member, Role, Standing},
 };
 use capacity::Verdicts;
+use entry::Seen;
+use review::Round;
 use roles::Damping;
+use roster::Roster;
 use std::collections::BTreeMap;
 
 /// Most members of one pool, present or not.
@@ -35,8 +43,6 @@ pub const MAX_MEMBERS: usize = 65_536;
 /// A difficulty holds from this many jobs on, so that the order is there before the first job that it concerns,
 /// whatever way either takes.
 pub const DIFFICULTY_NOTICE_JOBS: u64 = 2;
-/// What a worker said is old after so many heartbeats that did not come.
-const LATE_HEARTBEATS: u64 = 2;
 /// A worker that tells a higher generation made it up.
 const MAX_TOLD_GENERATION: u64 = 1 << 48;
 /// Most workers that an owner has no record of and tells in one term what holds. A heartbeat is not a join: whoever invents
@@ -84,35 +90,49 @@ pub(crate) struct Changes {
     /// Records to store, in this order.
     pub(crate) store: Vec<Member>,
     pub(crate) events: Vec<EventData>,
+    /// Whose record is to be deleted.
+    pub(crate) forget: Vec<WorkerId>,
 }
 
 /// The members of one pool.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    entries: BTreeMap<WorkerId, Entry>,
+    roster: Roster,
     slots: Slots,
     verdicts: Verdicts,
     damping: Damping,
+    round: Round,
+    /// Highest generation of the members that this owner forgot: whoever comes back gets a higher one.
+    forgotten_generation: u64,
     /// Workers without a record that were told what holds.
     strangers_told: usize,
 }
 
 impl Members {
-    /// Members as their records tell, every version oldest first. Everyone present counts as heard of now.
-    pub(crate) fn recover(records: Vec<Member>, job_sequence: u64, now: Now) -> Self {
+    /// Members as their records tell, every version oldest first with the time at which the bucket stored it; `at` is the
+    /// same clock's time now. Everyone present counts as heard of now.
+    pub(crate) fn recover(
+        records: Vec<(Member, TimestampMs)>,
+        at: TimestampMs,
+        job_sequence: u64,
+        now: Now,
+    ) -> Self {
         let mut entries: BTreeMap<WorkerId, Entry> = BTreeMap::new();
         let mut highest = None;
-        for record in records {
+        for (record, stored_at) in records {
             highest = highest.max(Some(record.slot));
+            let seen = Seen::ago(at.since(stored_at), now.mono);
             match entries.get_mut(&record.worker) {
                 Some(entry) => {
                     if entry.member.slot_generation != record.slot_generation {
                         entry.retire_tenancy();
                     }
-                    entry.member = record;
+                    (entry.member, entry.seen) = (record, seen);
                 }
                 None => {
-                    entries.insert(record.worker.clone(), Entry::new(record, now));
+                    let mut entry = Entry::new(record, now);
+                    (entry.seen, entry.gone_under) = (seen, job_sequence);
+                    entries.insert(entry.member.worker.clone(), entry);
                 }
             }
         }
@@ -121,17 +141,15 @@ impl Members {
             .filter(|e| e.member.standing == Standing::Present)
             .map(|e| (e.member.slot, e.member.worker.clone()))
             .collect();
-        Self { slots: Slots::recover(held, highest, job_sequence), entries, ..Self::default() }
+        let slots = Slots::recover(held, highest, job_sequence);
+        let mut this = Self { slots, ..Self::default() };
+        entries.into_values().for_each(|entry| this.roster.insert(entry));
+        this
     }
 
+    /// A member whose shares are judged.
     pub(crate) fn get_mut(&mut self, worker: &WorkerId) -> Option<&mut Entry> {
-        self.entries.get_mut(worker)
-    }
-
-    /// Some configuration is another one now. After a `prompt` decision nobody waits to step back.
-    pub(crate) fn reconsider(&mut self, prompt: bool) {
-        self.verdicts.forget();
-        self.damping.prompt |= prompt;
+        self.roster.uncounted(worker)
     }
 
     /// A worker asks to join. A repeated request of the same life gets the same answer and changes nothing.
@@ -151,13 +169,15 @@ impl Members {
             );
             return Err(CommandError::new(ErrorCode::AlgorithmNotOffered, text));
         }
-        let known = self.entries.get(worker).map(|e| e.member.clone());
+        let mut changes = Changes::default();
+        let known = self.roster.get(worker).map(|e| e.member.clone());
         if let Some(member) = &known {
             if member.session == request.session && member.standing == Standing::Present {
-                return Ok(Changes { store: vec![member.clone()], events: Vec::new() });
+                changes.store.push(member.clone());
+                return Ok(changes);
             }
-        } else if self.entries.len() >= MAX_MEMBERS {
-            self.forget_one()?;
+        } else if self.roster.len() >= MAX_MEMBERS {
+            self.forget_longest_away(&mut changes, terms)?;
         }
         // The former slot is freed only when there is another: refused, the worker keeps the place that it has.
         let slot = self.slots.take(worker, terms.config.slot_bits, terms.job_sequence).ok_or_else(|| {
@@ -168,7 +188,8 @@ impl Members {
             self.slots.free(member.slot, worker, terms.job_sequence);
         }
         let (role, reason) = self.role_for(worker, terms);
-        let generation = known.as_ref().map_or(1, |m| m.generation + 1);
+        let before = known.as_ref().map_or(self.forgotten_generation, |m| m.generation);
+        let generation = before + 1;
         let bits = match (request.expected_rate, &known) {
             (Some(rate), _) if rate.0 > 0 => vardiff::for_rate(rate, terms.limits()),
             (_, Some(m)) => m.difficulty.last().map_or(terms.config.initial_share_bits, |s| s.bits),
@@ -190,39 +211,28 @@ impl Members {
             reason: reason.clone(),
             decided_at_ms: now.wall,
         };
-        self.place(member.clone(), request, now);
+        self.place(member.clone(), request, terms, now);
         let returned = known.as_ref().is_some_and(|m| m.standing == Standing::Lost);
         let event = if returned {
             EventData::WorkerReturned { worker: worker.clone(), role }
         } else {
             EventData::WorkerJoined { worker: worker.clone(), role, slot, reason }
         };
-        Ok(Changes { store: vec![member], events: vec![event] })
+        changes.store.push(member);
+        changes.events.push(event);
+        Ok(changes)
     }
 
-    fn place(&mut self, member: Member, request: &JoinRequest, now: Now) {
+    fn place(&mut self, member: Member, request: &JoinRequest, terms: Terms<'_>, now: Now) {
+        let worker = member.worker.clone();
         let mut entry = Entry::new(member, now);
         entry.threads = request.capability.threads;
         entry.whole_rate = request.expected_rate.unwrap_or_default();
-        match self.entries.get_mut(&entry.member.worker) {
-            Some(known) => known.begin_anew(entry),
-            None => drop(self.entries.insert(entry.member.worker.clone(), entry)),
-        }
-    }
-
-    /// Makes room by forgetting the member that is away for longest.
-    fn forget_one(&mut self) -> Result<(), CommandError> {
-        let away = self.entries.values().filter(|e| e.member.standing != Standing::Present);
-        let oldest = away.min_by_key(|e| e.last_heard).map(|e| e.member.worker.clone());
-        match oldest {
-            Some(worker) => {
-                self.entries.remove(&worker);
-                Ok(())
-            }
-            None => Err(CommandError::new(
-                ErrorCode::PoolFull,
-                format!("the pool has {MAX_MEMBERS} members present"),
-            )),
+        entry.fixed = terms.world.fixed(&worker);
+        if self.roster.get(&worker).is_some() {
+            self.roster.change(&worker, |known| known.begin_anew(entry));
+        } else {
+            self.roster.insert(entry);
         }
     }
 
@@ -237,12 +247,14 @@ impl Members {
         now: Now,
     ) -> (bool, Option<Member>) {
         let overruled = self.overrule(worker, heartbeat, terms, now);
-        let entry = self.entries.get_mut(worker).filter(|e| e.member.session == heartbeat.session);
-        let known = entry.is_some_and(|entry| {
-            entry.hear(heartbeat, now);
-            true
+        let known = self.roster.change(worker, |entry| {
+            let known = entry.member.session == heartbeat.session;
+            if known {
+                entry.hear(heartbeat, now);
+            }
+            known
         });
-        (known, overruled)
+        (known.unwrap_or(false), overruled)
     }
 
     fn overrule(
@@ -253,8 +265,8 @@ impl Members {
         now: Now,
     ) -> Option<Member> {
         let generation = Some(heartbeat.generation).filter(|g| (1..MAX_TOLD_GENERATION).contains(g))?;
-        let is_room = self.strangers_told < MAX_STRANGERS_TOLD && self.entries.len() < MAX_MEMBERS;
-        if !self.entries.contains_key(worker) && is_room {
+        let is_room = self.strangers_told < MAX_STRANGERS_TOLD && self.roster.len() < MAX_MEMBERS;
+        if self.roster.get(worker).is_none() && is_room {
             self.strangers_told += 1;
             let member = Member {
                 pool: terms.pool.clone(),
@@ -270,24 +282,32 @@ impl Members {
                 reason: "this owner does not know it".to_owned(),
                 decided_at_ms: now.wall,
             };
-            self.entries.insert(worker.clone(), Entry::new(member, now));
+            let mut entry = Entry::new(member, now);
+            entry.fixed = terms.world.fixed(worker);
+            self.roster.insert(entry);
         }
-        let entry = self.entries.get_mut(worker).filter(|e| e.member.generation < generation)?;
-        entry.member.generation = generation;
-        let reason = format!("what it followed came too late; {}", role_reason(&entry.member.reason));
-        decide(&mut entry.member, reason, terms, now);
-        Some(entry.member.clone())
+        self.roster.get(worker).filter(|e| e.member.generation < generation)?;
+        self.roster.change(worker, |entry| {
+            entry.member.generation = generation;
+            let reason = format!("what it followed came too late; {}", role_reason(&entry.member.reason));
+            decide(&mut entry.member, reason, terms, now);
+            entry.member.clone()
+        })
     }
 
-    /// Active members that have not said that they search nothing.
-    pub(crate) fn searching(&self) -> impl Iterator<Item = &WorkerId> {
-        let rests = |e: &Entry| e.set_point.is_some_and(|s| !s.enabled());
-        self.entries.values().filter(move |e| e.is(Role::Active) && !rests(e)).map(|e| &e.member.worker)
+    /// Whoever searches is to stop, and is awaited until it says that it did: a walk over all.
+    pub(crate) fn await_stop(&mut self) {
+        self.roster.change_all(|entry| entry.awaited = entry.is_searching());
+    }
+
+    /// How many have to stop and have not said so.
+    pub(crate) fn awaited(&self) -> usize {
+        self.roster.awaited()
     }
 
     /// Credits a share for the difficulty's sake.
     pub(crate) fn credit(&mut self, worker: &WorkerId, bits: ShareBits) {
-        if let Some(entry) = self.entries.get_mut(worker) {
+        if let Some(entry) = self.roster.uncounted(worker) {
             entry.vardiff.credit(bits.work());
         }
     }
@@ -302,150 +322,96 @@ impl Members {
         now: Now,
     ) -> Changes {
         let mut changes = Changes::default();
-        let Some(entry) = self.entries.get_mut(worker) else { return changes };
+        let Some(entry) = self.roster.get(worker) else { return changes };
         if entry.member.session != *session || entry.member.standing != Standing::Present {
             return changes;
         }
-        self.damping.vacated += usize::from(entry.is(Role::Active));
-        retire(entry, Standing::Left, reason.to_owned(), terms, now);
-        changes.store.push(entry.member.clone());
-        let slot = entry.member.slot;
-        self.slots.free(slot, worker, terms.job_sequence);
+        self.retire(worker, Standing::Left, reason.to_owned(), &mut changes, terms, now);
         changes.events.push(EventData::WorkerLeft { worker: worker.clone(), reason: reason.to_owned() });
         self.fill_roles(&mut changes, terms, now);
         changes
     }
 
-    /// Finds who was silent for too long and who wants another difficulty, and fills the roles. Costs one pass over
-    /// all members; the pool calls it twice in a heartbeat interval.
-    pub(crate) fn review(&mut self, terms: Terms<'_>, now: Now) -> Changes {
-        let mut changes = Changes::default();
-        let mut freed = Vec::new();
-        for entry in self.entries.values_mut().filter(|e| e.member.standing == Standing::Present) {
-            let silent_ms = now.mono.since(entry.last_heard);
-            if silent_ms >= terms.lost_after_ms() {
-                let worker = entry.member.worker.clone();
-                self.damping.vacated += usize::from(entry.is(Role::Active));
-                retire(entry, Standing::Lost, format!("silent for {silent_ms} ms"), terms, now);
-                entry.hash_rate = HashRate(0);
-                freed.push((entry.member.slot, worker.clone()));
-                changes.store.push(entry.member.clone());
-                changes.events.push(EventData::WorkerLost { worker, silent_ms });
-            } else if retarget(entry, terms, now) {
-                changes.store.push(entry.member.clone());
-            }
-        }
-        for (slot, worker) in freed {
-            self.slots.free(slot, &worker, terms.job_sequence);
-        }
-        self.fill_roles(&mut changes, terms, now);
-        changes
-    }
-
-    /// Whoever holds a slot that the pool does not have, or that another holds, loses its place and joins again: the
-    /// pool may have got fewer slots while nobody owned it.
-    pub(crate) fn reconcile(&mut self, terms: Terms<'_>, now: Now) -> Changes {
-        let (mut changes, limit) = (Changes::default(), 1_u32 << terms.config.slot_bits.min(16));
-        let slots = &self.slots;
-        let displaced = |e: &&mut Entry| {
-            let held = slots.holder(e.member.slot) == Some(&e.member.worker);
-            e.member.standing == Standing::Present && (u32::from(e.member.slot) >= limit || !held)
-        };
-        let mut freed = Vec::new();
-        for entry in self.entries.values_mut().filter(displaced) {
-            let (worker, slot) = (entry.member.worker.clone(), entry.member.slot);
-            let silent_ms = now.mono.since(entry.last_heard);
-            self.damping.vacated += usize::from(entry.is(Role::Active));
-            retire(entry, Standing::Lost, format!("slot {slot} is not its own any more"), terms, now);
-            changes.store.push(entry.member.clone());
-            changes.events.push(EventData::WorkerLost { worker: worker.clone(), silent_ms });
-            freed.push((slot, worker));
-        }
-        for (slot, worker) in freed {
-            self.slots.free(slot, &worker, terms.job_sequence);
-        }
-        self.fill_roles(&mut changes, terms, now);
-        changes
+    /// The member is there no more: its slot is free for others from the next job on.
+    fn retire(
+        &mut self,
+        worker: &WorkerId,
+        standing: Standing,
+        reason: String,
+        changes: &mut Changes,
+        terms: Terms<'_>,
+        now: Now,
+    ) {
+        let retired = self.roster.change(worker, |entry| {
+            let mined = entry.is(Role::Active);
+            entry.retire_tenancy();
+            entry.member.standing = standing;
+            (entry.hash_rate, entry.gone_under) = (HashRate(0), terms.job_sequence);
+            entry.seen = Seen::ago(0, now.mono);
+            decide(&mut entry.member, reason, terms, now);
+            (mined, entry.member.clone())
+        });
+        let Some((mined, member)) = retired else { return };
+        self.damping.vacated += usize::from(mined);
+        self.slots.free(member.slot, worker, terms.job_sequence);
+        changes.store.push(member);
     }
 
     /// How many are present as active and as backup, how many are lost, and the rate of the active ones.
     pub(crate) fn count(&self) -> (u32, u32, u32, HashRate) {
-        let (mut active, mut backup, mut lost, mut rate) = (0, 0, 0, 0_u64);
-        for entry in self.entries.values() {
-            match (entry.member.standing, entry.member.role) {
-                (Standing::Present, Role::Active) => {
-                    active += 1;
-                    rate = rate.saturating_add(entry.hash_rate.0);
-                }
-                (Standing::Present, Role::Backup) => backup += 1,
-                (Standing::Lost, _) => lost += 1,
-                (Standing::Left, _) => {}
-            }
-        }
-        (active, backup, lost, HashRate(rate))
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let Self { roster, .. } = self;
+        (count(roster.active()), count(roster.backup()), count(roster.lost()), roster.rate())
     }
 
     /// The record of every member.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Member> {
-        self.entries.values().map(|entry| &entry.member)
+        self.roster.iter().map(|entry| &entry.member)
     }
 
-    /// Every member for people.
+    /// Members for people: those behind `after` in the order of their ids.
     pub(crate) fn memberships(
         &self,
+        after: Option<&WorkerId>,
         now: MonoMs,
         heartbeat_interval_ms: u32,
     ) -> impl Iterator<Item = (&WorkerId, Membership)> {
-        let late = u64::from(heartbeat_interval_ms) * LATE_HEARTBEATS;
-        self.entries.iter().map(move |(worker, e)| {
-            let present = e.member.standing == Standing::Present;
-            // What was never said, and what a lost worker said before, is nothing that it does now.
-            let said = e.set_point.as_ref().filter(|_| present);
-            let age = now.since(e.last_heard);
-            let note =
-                if said.is_none() && present { "it has sent no heartbeat to this owner yet" } else { "" };
-            let membership = Membership {
-                pool: e.member.pool.clone(),
-                role: e.member.role,
-                standing: e.member.standing,
-                slot: e.member.slot,
-                generation: e.member.generation,
-                reason: e.member.reason.clone(),
-                hash_rate: said.map(|_| e.hash_rate),
-                threads: said.map(|s| s.threads),
-                capacity_percent: said.map(|_| e.capacity),
-                set_point_reason: said.map(|s| s.reason),
-                last_heard_ms: e.last_heard_wall,
-                known: Known {
-                    source: Source::Owner,
-                    age_ms: Some(age),
-                    stale: age > late,
-                    note: note.to_owned(),
-                },
-            };
-            (worker, membership)
-        })
+        let page = self.roster.page(after);
+        page.map(move |(worker, entry)| (worker, entry.membership(now, heartbeat_interval_ms)))
+    }
+
+    /// The members behind `after` in the order of their ids.
+    pub(crate) fn ids(&self, after: Option<&WorkerId>) -> impl Iterator<Item = &WorkerId> {
+        self.roster.page(after).map(|(worker, _)| worker)
+    }
+
+    /// One member for people.
+    pub(crate) fn membership(
+        &self,
+        worker: &WorkerId,
+        now: MonoMs,
+        heartbeat_interval_ms: u32,
+    ) -> Option<Membership> {
+        Some(self.roster.get(worker)?.membership(now, heartbeat_interval_ms))
     }
 
     /// What is known of every member, for foresight.
     pub(crate) fn facts(&self) -> impl Iterator<Item = MemberFacts> {
-        self.entries.values().map(|e| MemberFacts {
-            pool: e.member.pool.clone(),
-            worker: e.member.worker.clone(),
-            role: e.member.role,
-            standing: e.member.standing,
-            local: e.local.clone(),
-            reported: e.set_point,
-            threads: e.threads,
-        })
+        self.roster.iter().map(Entry::facts)
+    }
+
+    /// What is known of one member, for foresight.
+    pub(crate) fn facts_of(&self, worker: &WorkerId) -> Option<MemberFacts> {
+        self.roster.get(worker).map(Entry::facts)
     }
 
     /// Invariant: every present member holds its slot, and nobody else does.
     pub(crate) fn check(&self, terms: Terms<'_>) -> Result<(), String> {
         self.slots.check()?;
+        self.roster.check()?;
         self.check_roles(terms)?;
         let mut seen = BTreeMap::new();
-        for entry in self.entries.values().filter(|e| e.member.standing == Standing::Present) {
+        for entry in self.roster.iter().filter(|e| e.member.standing == Standing::Present) {
             let Member { worker, slot, .. } = &entry.member;
             if self.slots.holder(*slot) != Some(worker) {
                 return Err(format!("{worker} is present but does not hold its slot {slot}"));
@@ -463,31 +429,6 @@ fn decide(member: &mut Member, reason: String, terms: Terms<'_>, now: Now) {
     member.epoch = terms.epoch;
     member.reason = reason;
     member.decided_at_ms = now.wall;
-}
-
-fn retire(entry: &mut Entry, standing: Standing, reason: String, terms: Terms<'_>, now: Now) {
-    entry.retire_tenancy();
-    entry.member.standing = standing;
-    decide(&mut entry.member, reason, terms, now);
-}
-
-/// Gives the member another difficulty from the next job on, if one fits better.
-fn retarget(entry: &mut Entry, terms: Terms<'_>, now: Now) -> bool {
-    if entry.member.role != Role::Active {
-        return false;
-    }
-    let Some(current) = entry.member.difficulty.last().map(|s| s.bits) else { return false };
-    let Some(bits) = entry.vardiff.retarget(current, terms.limits(), now.mono) else { return false };
-    let from_job = terms.job_sequence + DIFFICULTY_NOTICE_JOBS;
-    entry.member.difficulty.retain(|s| s.from_job < from_job);
-    entry.member.difficulty.push(DifficultyStep { from_job, bits });
-    if entry.member.difficulty.len() > MAX_DIFFICULTY_STEPS {
-        entry.member.difficulty.remove(0);
-    }
-    let reason =
-        format!("difficulty {} bits from job {from_job}; {}", bits.get(), role_reason(&entry.member.reason));
-    decide(&mut entry.member, reason, terms, now);
-    true
 }
 
 /// The part of a reason that explains the role, without an earlier remark about difficulty.

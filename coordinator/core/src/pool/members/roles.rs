@@ -8,7 +8,6 @@ use bus_schemas::{
     event::EventData,
     member::{Role, Standing},
 };
-use std::cmp::Reverse;
 
 /// Active members beyond those that are wanted, at most, in percent of them: a pool in which all are throttled does
 /// not take every backup there is.
@@ -46,8 +45,8 @@ impl Members {
         if let Some((role, reason)) = terms.world.fixed(worker) {
             return (role, reason.to_owned());
         }
-        let others =
-            self.entries.values().filter(|e| e.is(Role::Active) && e.member.worker != *worker).count();
+        let itself = self.roster.get(worker).is_some_and(|e| e.is(Role::Active));
+        let others = self.roster.active() - usize::from(itself);
         let wanted = usize::from(terms.config.active_members);
         if others < wanted {
             (Role::Active, format!("member {} of {wanted} active ones", others + 1))
@@ -56,9 +55,8 @@ impl Members {
         }
     }
 
-    /// Fills the roles. Costs one pass over all members, and a sort of the backups where some are to step in.
-    pub(crate) fn fill_roles(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
-        self.measure(terms, now);
+    /// Fills the roles. Costs as much as it changes.
+    pub(super) fn fill_roles(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
         self.fix_roles(changes, terms, now);
         self.fill_places(changes, terms, now);
         self.back_up(changes, terms, now);
@@ -68,12 +66,11 @@ impl Members {
 
     /// What operators pinned or drained.
     fn fix_roles(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
-        let present = self.entries.values().filter(|e| e.member.standing == Standing::Present);
-        let fixed = present.filter_map(|e| {
-            let (role, reason) = terms.world.fixed(&e.member.worker)?;
-            (e.member.role != role).then(|| (e.member.worker.clone(), role, reason))
-        });
-        for (worker, role, reason) in fixed.collect::<Vec<_>>() {
+        // Each change takes one away; a wrong order must not keep the loop for ever.
+        for _ in 0..self.roster.len() {
+            let Some(entry) = self.roster.misplaced() else { return };
+            let Some((role, reason)) = entry.fixed else { return };
+            let worker = entry.member.worker.clone();
             self.damping.vacated += usize::from(role == Role::Backup);
             self.change_role(&worker, role, reason, changes, terms, now);
         }
@@ -82,11 +79,9 @@ impl Members {
     /// As many active members as are wanted, as far as there are backups that would add something.
     fn fill_places(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
         let wanted = usize::from(terms.config.active_members);
-        let active = self.active();
-        if active >= wanted {
-            return;
-        }
-        for (worker, adds) in self.candidates(terms).into_iter().take(wanted - active) {
+        let active = self.roster.active();
+        for _ in active..wanted {
+            let Some((worker, adds)) = self.roster.next_in() else { return };
             let reason =
                 format!("{active} of {wanted} active members were there; it is expected to add {adds} %");
             self.damping.vacated = self.damping.vacated.saturating_sub(1);
@@ -110,13 +105,11 @@ impl Members {
         if due {
             self.tell_capacity(false, capacity, changes);
         }
-        let room = most_active(terms).saturating_sub(self.active());
+        let room = most_active(terms).saturating_sub(self.roster.active());
         let most = if due { room } else { room.min(self.damping.vacated) };
-        if most == 0 {
-            return;
-        }
         let Capacity { mut percent, wanted } = capacity;
-        for (worker, adds) in self.candidates(terms).into_iter().take(most) {
+        for _ in 0..most {
+            let Some((worker, adds)) = self.roster.next_in() else { return };
             let reason = format!(
                 "the active members had {percent} % of the {wanted} % of one that are wanted, for {waited} ms; \
                  it is expected to add {adds} %"
@@ -131,36 +124,25 @@ impl Members {
 
     /// Surplus members step back, the newest first, when the capacity was enough without them for a while.
     fn stand_down(&mut self, changes: &mut Changes, terms: Terms<'_>, now: Now) {
-        let active = self.active();
+        let active = self.roster.active();
         let excess = active.saturating_sub(usize::from(terms.config.active_members));
         if excess == 0 {
             self.damping.spare_since = None;
             return;
         }
         let capacity = self.capacity(terms);
-        let newest = self.newest(terms);
-        let spare = match capacity {
-            Some(Capacity { percent, wanted }) => {
-                let mut left = percent;
-                let spare = |(_, has): &&(WorkerId, u16)| {
-                    left = left.saturating_sub(u32::from(*has));
-                    left >= wanted
-                };
-                newest.iter().take(excess).take_while(spare).count()
-            }
-            None if self.damping.prompt => excess,
-            None => 0,
-        };
-        let mut waited = 0;
-        if spare > 0 {
+        let (mut due, mut waited) = (self.damping.prompt, 0);
+        if self.spare(capacity, excess.min(1)) > 0 {
             waited = now.mono.since(*self.damping.spare_since.get_or_insert(now.mono));
+            due |= waited >= u64::from(terms.config.backup.stand_down_after_ms);
         } else {
             self.damping.spare_since = None;
         }
-        let due = self.damping.prompt || waited >= u64::from(terms.config.backup.stand_down_after_ms);
-        let steps = if due { spare } else { 0 }.max(active.saturating_sub(most_active(terms)));
+        let spare = if due { self.spare(capacity, excess) } else { 0 };
+        let steps = spare.max(active.saturating_sub(most_active(terms)));
+        let leaving = self.roster.newest().take(steps).map(|(worker, has)| (worker.clone(), has));
         let (mut left, wanted) = capacity.map_or((0, 0), |c| (c.percent, c.wanted));
-        for (worker, has) in newest.into_iter().take(steps) {
+        for (worker, has) in leaving.collect::<Vec<_>>() {
             left = left.saturating_sub(has.into());
             let reason = format!(
                 "{active} active members of {} wanted; without it they have {left} % of the {wanted} % of one \
@@ -168,6 +150,23 @@ impl Members {
                 terms.config.active_members
             );
             self.change_role(&worker, Role::Backup, &reason, changes, terms, now);
+        }
+    }
+
+    /// How many of the newest members, at most `most`, could step back. Where no capacity is wanted, all of them once an operator
+    /// decided something.
+    fn spare(&self, capacity: Option<Capacity>, most: usize) -> usize {
+        match capacity {
+            Some(Capacity { percent, wanted }) => {
+                let mut left = percent;
+                let spare = |(_, has): &(&WorkerId, u16)| {
+                    left = left.saturating_sub(u32::from(*has));
+                    left >= wanted
+                };
+                self.roster.newest().take(most).take_while(spare).count()
+            }
+            None if self.damping.prompt => most,
+            None => 0,
         }
     }
 
@@ -179,38 +178,6 @@ impl Members {
         }
     }
 
-    fn active(&self) -> usize {
-        self.entries.values().filter(|e| e.is(Role::Active)).count()
-    }
-
-    /// Whoever could step in: nobody fixed its role, and it would add something.
-    fn is_eligible(entry: &Entry, terms: Terms<'_>) -> bool {
-        entry.is(Role::Backup) && entry.capacity > 0 && terms.world.fixed(&entry.member.worker).is_none()
-    }
-
-    /// The backups that could step in and what each would add, percent: the fastest by what was measured first, then
-    /// by threads, then by id.
-    fn candidates(&self, terms: Terms<'_>) -> Vec<(WorkerId, u16)> {
-        let backups = self.entries.values().filter(|e| Self::is_eligible(e, terms));
-        let rank = |e: &Entry| {
-            let rate = u128::from(e.whole_rate.0) * u128::from(e.capacity);
-            (Reverse(rate), Reverse(u32::from(e.threads) * u32::from(e.capacity)))
-        };
-        let mut order: Vec<_> = backups.map(|e| (rank(e), e.member.worker.clone(), e.capacity)).collect();
-        order.sort();
-        order.into_iter().map(|(_, worker, adds)| (worker, adds)).collect()
-    }
-
-    /// Active members that nobody fixed and what each has, percent, the newest first.
-    fn newest(&self, terms: Terms<'_>) -> Vec<(WorkerId, u16)> {
-        let free = |e: &&Entry| e.is(Role::Active) && terms.world.fixed(&e.member.worker).is_none();
-        let rank = |e: &Entry| (Reverse(e.role_since), Reverse(e.member.decided_at_ms));
-        let actives = self.entries.values().filter(free);
-        let mut order: Vec<_> = actives.map(|e| (rank(e), e.member.worker.clone(), e.capacity)).collect();
-        order.sort();
-        order.into_iter().map(|(_, worker, has)| (worker, has)).collect()
-    }
-
     fn change_role(
         &mut self,
         worker: &WorkerId,
@@ -220,15 +187,14 @@ impl Members {
         terms: Terms<'_>,
         now: Now,
     ) {
-        let Some(entry) = self.entries.get_mut(worker) else { return };
-        if entry.member.standing != Standing::Present || entry.member.role == role {
-            return;
-        }
-        entry.member.role = role;
-        entry.role_since = now.mono;
-        entry.vardiff.restart(now.mono);
-        decide(&mut entry.member, reason.to_owned(), terms, now);
-        changes.store.push(entry.member.clone());
+        let changed = self.roster.change(worker, |entry| {
+            entry.member.role = role;
+            entry.role_since = now.mono;
+            entry.vardiff.restart(now.mono);
+            decide(&mut entry.member, reason.to_owned(), terms, now);
+            entry.member.clone()
+        });
+        changes.store.extend(changed);
         let reason = reason.to_owned();
         changes.events.push(EventData::WorkerRoleChanged { worker: worker.clone(), role, reason });
     }
@@ -238,15 +204,18 @@ impl Members {
     pub(super) fn check_roles(&self, terms: Terms<'_>) -> Result<(), String> {
         let wanted = usize::from(terms.config.active_members);
         let (mut active, mut free, mut eligible) = (0, 0, None);
-        for entry in self.entries.values().filter(|e| e.member.standing == Standing::Present) {
+        for entry in self.roster.iter().filter(|e| e.member.standing == Standing::Present) {
             let Entry { member, .. } = entry;
             let fixed = terms.world.fixed(&member.worker);
+            if fixed != entry.fixed {
+                return Err(format!("{} is fixed as {fixed:?}, kept is {:?}", member.worker, entry.fixed));
+            }
             if let Some((role, why)) = fixed.filter(|(role, _)| *role != member.role) {
                 return Err(format!("{} is {:?} although {role:?}: {why}", member.worker, member.role));
             }
             active += usize::from(member.role == Role::Active);
             free += usize::from(member.role == Role::Active && fixed.is_none());
-            if Self::is_eligible(entry, terms) {
+            if entry.is(Role::Backup) && entry.capacity > 0 && fixed.is_none() {
                 eligible = Some(&member.worker);
             }
         }
