@@ -174,7 +174,7 @@ pub(crate) use message;
 mod tests {
     use crate::{
         codec::Message,
-        command::{FarmDuty, ThrottlePut},
+        command::{FarmDuty, ThrottleList},
         config::{NodeConfig, PoolConfig, parse_strict},
         member::Member,
         policy::FarmConfig,
@@ -187,7 +187,9 @@ mod tests {
         assert!(FarmDuty::decode(br#"["drill"]"#).is_err());
         assert!(Throttle::decode(br#"[0,null,60,"r","s"]"#).is_err());
         assert!(Member::decode(b"[]").is_err());
-        let nested = ThrottlePut::decode(br#"{"target":"farm","order":[0,null,60,"r","s"]}"#);
+        let nested = ThrottleList::decode(
+            br#"{"throttles":[{"target":"farm","order":[0,null,60,"r","s"],"given_at_ms":1,"until_ms":2}]}"#,
+        );
         assert!(nested.unwrap_err().to_string().contains("order is an array where an object belongs"));
         for json in [
             "[]",

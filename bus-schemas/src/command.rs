@@ -1,13 +1,16 @@
-//! Commands: JSON requests on `dcmf.v1.cmd.<entity>.<verb>`, served as NATS micro services, so that
-//! `nats request` and `nats micro` are enough to steer a farm.
+//! Commands: JSON requests on `dcmf.v1.cmd.<entity>.<verb>[.<target>]`, served as NATS micro services, so that
+//! `nats request` and `nats micro` are enough to steer a farm. The target stands in the subject, where a permission can pin it;
+//! an empty request is one in which everything has its default.
 //!
 //! An error travels in the headers `Nats-Service-Error` (its code's name and text) and
 //! `Nats-Service-Error-Code` (its number), and once more as the body, [`CommandError`], because the CLI shows bodies.
 
 mod error;
+mod names;
 mod page;
 
 pub use error::{CommandError, ErrorCode};
+pub use names::{Access, Aim, COMMANDS, CommandName};
 pub use page::{ListRequest, MAX_PAGE, MAX_PAGE_LEN, Page};
 
 use crate::{
@@ -20,18 +23,16 @@ use crate::{
     policy::FarmConfig,
     schedule::WindowOccurrences,
     set_point::{SetPoint, Step},
-    throttle::{LiveThrottle, Throttle},
+    throttle::LiveThrottle,
     units::{HashRate, TimestampMs, Work},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Does something with the pool of the subject.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolRequest {
-    /// The pool.
-    pub pool: PoolId,
     /// Why, for the record.
     #[serde(default)]
     pub reason: String,
@@ -40,12 +41,10 @@ pub struct PoolRequest {
     pub force: bool,
 }
 
-/// Puts a pool's configuration. Written by people, so `config` stays text here and is read strictly.
+/// Puts the configuration of the pool of the subject. Written by people, so `config` stays text here and is read strictly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolPut {
-    /// The pool.
-    pub pool: PoolId,
     /// The whole configuration.
     pub config: serde_json::Value,
     /// The revision that is replaced: 0 for a new pool; absent replaces whatever is there.
@@ -53,20 +52,15 @@ pub struct PoolPut {
     pub revision: Option<u64>,
 }
 
-/// Names a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Asks for what the subject says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NodeRequest {
-    /// The worker.
-    pub node: WorkerId,
-}
+pub struct ViewOf {}
 
-/// Puts a node's configuration.
+/// Puts the configuration of the worker of the subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodePut {
-    /// The worker.
-    pub node: WorkerId,
     /// The whole configuration.
     pub config: serde_json::Value,
     /// The revision that is replaced, see [`PoolPut::revision`].
@@ -74,12 +68,10 @@ pub struct NodePut {
     pub revision: Option<u64>,
 }
 
-/// Names a node and says why, for instance to drain it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Does something with the worker of the subject, drains it for instance, and says why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeDuty {
-    /// The worker.
-    pub node: WorkerId,
     /// Why, for the record.
     #[serde(default)]
     pub reason: String,
@@ -94,12 +86,10 @@ pub struct FarmDuty {
     pub reason: String,
 }
 
-/// Asks why a worker does what it does, or will at another time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Asks why the worker of the subject does what it does, or will at another time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// The worker.
-    pub node: WorkerId,
     /// When, RFC 3339; now when absent.
     #[serde(default)]
     pub at: Option<String>,
@@ -124,12 +114,10 @@ pub struct Explanation {
     pub assumed: Vec<String>,
 }
 
-/// Asks what a pool will do, and what another configuration would change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Asks what the pool of the subject will do, and what another configuration would change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewRequest {
-    /// The pool.
-    pub pool: PoolId,
     /// A whole configuration that is proposed; it is checked and not put.
     #[serde(default)]
     pub config: Option<serde_json::Value>,
@@ -189,16 +177,6 @@ pub struct PreviewChange {
     pub before: PreviewSearch,
     /// With the proposed one.
     pub after: PreviewSearch,
-}
-
-/// Gives a throttle order; the same can be published to `dcmf.v1.throttle.<target>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ThrottlePut {
-    /// `farm`, `pool.<pool>`, `worker.<worker>` or `label.<key>.<value>`.
-    pub target: String,
-    /// The order.
-    pub order: Throttle,
 }
 
 /// The throttle orders that live: a page of them, see [`ListRequest`].
@@ -507,7 +485,7 @@ macro_rules! json_messages {
 json_messages!(
     PoolRequest,
     PoolPut,
-    NodeRequest,
+    ViewOf,
     NodePut,
     Revision,
     PutReply,
@@ -523,7 +501,6 @@ json_messages!(
     Explanation,
     PreviewRequest,
     Preview,
-    ThrottlePut,
     ThrottleList,
     ViewRequest,
     OwnerView,

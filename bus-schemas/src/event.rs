@@ -1,5 +1,6 @@
 //! Events: what happened, as CloudEvents 1.0 in structured JSON, on
-//! `dcmf.v1.evt.<entity>.<event>.<pool>[.<id>]`.
+//! `dcmf.v1.evt.<coordinator|worker>.<producer>.<entity>.<event>.<pool>[.<id>]`. A permission pins the producer: no worker can
+//! say anything as a coordinator, or as another worker.
 
 use crate::{
     blob::{Blob, Hash32},
@@ -463,6 +464,11 @@ impl EventData {
 /// Stands for the pool in the subject of an event that concerns no single pool, a node's configuration for one.
 pub const FARM_WIDE: &str = "_farm";
 
+/// What every `source` begins with.
+const SOURCE_PREFIX: &str = "/dcmf/";
+/// What follows in the `source` of a worker.
+const WORKER_SOURCE: &str = "worker/";
+
 /// An event in its CloudEvents envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
@@ -494,7 +500,7 @@ impl Event {
         at: TimestampMs,
         what: EventData,
     ) -> Self {
-        Self::from_source(format!("/dcmf/{source}"), id.into(), pool, at, what)
+        Self::from_source(format!("{SOURCE_PREFIX}{source}"), id.into(), pool, at, what)
     }
 
     /// An event that a worker tells of itself. `id` must not repeat within `source`.
@@ -505,7 +511,7 @@ impl Event {
         at: TimestampMs,
         what: EventData,
     ) -> Self {
-        Self::from_source(format!("/dcmf/worker/{worker}"), id.into(), Some(pool), at, what)
+        Self::from_source(format!("{SOURCE_PREFIX}{WORKER_SOURCE}{worker}"), id.into(), Some(pool), at, what)
     }
 
     fn from_source(
@@ -526,10 +532,15 @@ impl Event {
         }
     }
 
-    /// Where it is published.
+    /// Where it is published. `source` names the producer, so whoever reads the event compares both.
     pub fn bus_subject(&self) -> String {
         let kind = self.kind();
-        let mut subject = format!("{PREFIX}.evt.{kind}.{}", self.subject);
+        let producer = self.source.strip_prefix(SOURCE_PREFIX).unwrap_or_default();
+        let (role, producer) = match producer.strip_prefix(WORKER_SOURCE) {
+            Some(worker) => ("worker", worker),
+            None => ("coordinator", producer),
+        };
+        let mut subject = format!("{PREFIX}.evt.{role}.{producer}.{kind}.{}", self.subject);
         if let Some(id) = self.what.id() {
             subject.push('.');
             subject.push_str(id);
@@ -555,12 +566,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_a_cloud_event_and_its_subject_names_entity_event_pool_and_id() {
+    fn an_event_is_a_cloud_event_and_its_subject_names_producer_entity_event_pool_and_id() {
         let source = CoordinatorId::new("c1").unwrap();
         let pool = PoolId::new("main").unwrap();
         let what = EventData::WorkerLost { worker: WorkerId::new("w1").unwrap(), silent_ms: 3_001 };
         let event = Event::new(&source, "7-1", Some(&pool), TimestampMs(0), what);
-        assert_eq!(event.bus_subject(), "dcmf.v1.evt.worker.lost.main.w1");
+        assert_eq!(event.bus_subject(), "dcmf.v1.evt.coordinator.c1.worker.lost.main.w1");
         let json: serde_json::Value =
             serde_json::from_slice(&crate::codec::Message::encode(&event).unwrap()).unwrap();
         assert_eq!(json["specversion"], "1.0");
@@ -570,10 +581,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_says_stands_under_its_own_name() {
+        let (worker, pool) = (WorkerId::new("w1").unwrap(), PoolId::new("main").unwrap());
+        let what = EventData::WorkerVetoLifted { worker: worker.clone() };
+        let event = Event::of_worker(&worker, "1", &pool, TimestampMs(0), what);
+        assert_eq!(event.bus_subject(), "dcmf.v1.evt.worker.w1.worker.veto-lifted.main.w1");
+    }
+
+    #[test]
     fn an_event_without_a_pool_is_farm_wide() {
         let source = CoordinatorId::new("c1").unwrap();
         let what = EventData::ConfigApplied { key: "node.w1".into(), revision: 3 };
         let event = Event::new(&source, "7-2", None, TimestampMs(0), what);
-        assert_eq!(event.bus_subject(), "dcmf.v1.evt.config.applied._farm");
+        assert_eq!(event.bus_subject(), "dcmf.v1.evt.coordinator.c1.config.applied._farm");
     }
 }

@@ -6,10 +6,9 @@ use crate::{
     codec::Message,
     command::{
         CommandError, ErrorCode, ExplainRequest, Explanation, FarmDuty, FarmStatus, FarmView, JobView, Known,
-        ListRequest, MemberView, Membership, NodeDuty, NodeList, NodePut, NodeRequest, NodeView, OwnerView,
-        PoolList, PoolPut, PoolRequest, PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest,
-        PreviewSearch, PreviewSpan, PutReply, RefusedEdit, Revision, Source, Stuck, ThrottleList,
-        ThrottlePut, ViewRequest,
+        ListRequest, MemberView, Membership, NodeDuty, NodeList, NodePut, NodeView, OwnerView, PoolList,
+        PoolPut, PoolRequest, PoolStatus, PoolView, Preview, PreviewChange, PreviewRequest, PreviewSearch,
+        PreviewSpan, PutReply, RefusedEdit, Revision, Source, Stuck, ThrottleList, ViewOf, ViewRequest,
     },
     config::{InForce, NodeConfig, PoolConfig, SourceConfig},
     event::{Event, EventData},
@@ -355,11 +354,10 @@ fn visit_blocks<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
 
 fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     let pool = PoolId::new("main")?;
-    let node = WorkerId::new("w1")?;
-    v.visit(PoolRequest { pool: pool.clone(), reason: "maintenance".to_owned(), force: false });
-    v.visit(PoolPut { pool: pool.clone(), config: serde_json::json!({ "threads": 1 }), revision: Some(0) });
-    v.visit(NodeRequest { node: node.clone() });
-    v.visit(NodePut { node, config: serde_json::json!({ "enabled": false }), revision: None });
+    v.visit(PoolRequest { reason: "maintenance".to_owned(), force: false });
+    v.visit(PoolPut { config: serde_json::json!({ "threads": 1 }), revision: Some(0) });
+    v.visit(ViewOf {});
+    v.visit(NodePut { config: serde_json::json!({ "enabled": false }), revision: None });
     v.visit(Revision { revision: 5 });
     let occurrence = Occurrence {
         from: "2026-12-05T22:00:00+01:00".to_owned(),
@@ -395,9 +393,9 @@ fn visit_commands<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
 fn visit_foresight<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
     let (pool, node) = (PoolId::new("main")?, WorkerId::new("w1")?);
     let time = || "2026-12-05T05:00:00Z".to_owned();
-    v.visit(NodeDuty { node: node.clone(), reason: "new disks".to_owned() });
+    v.visit(NodeDuty { reason: "new disks".to_owned() });
     v.visit(FarmDuty { reason: "drill".to_owned() });
-    v.visit(ExplainRequest { node: node.clone(), at: Some(time()) });
+    v.visit(ExplainRequest { at: Some(time()) });
     v.visit(Explanation {
         node,
         pool: pool.clone(),
@@ -414,7 +412,7 @@ fn visit_foresight<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
         assumed: vec!["the load of the host is as it is now".to_owned()],
     });
     let config = Some(serde_json::json!({ "threads": 1 }));
-    v.visit(PreviewRequest { pool: pool.clone(), config, from: None, hours: Some(48) });
+    v.visit(PreviewRequest { config, from: None, hours: Some(48) });
     let search = PreviewSearch {
         workers: 2,
         thread_hundredths: 400,
@@ -432,7 +430,6 @@ fn visit_foresight<V: Visitor>(v: &mut V) -> Result<(), InvalidId> {
             after: PreviewSearch { workers: 2, thread_hundredths: 200, ..PreviewSearch::default() },
         }],
     });
-    v.visit(ThrottlePut { target: "pool.main".to_owned(), order: throttle() });
     let live = LiveThrottle {
         target: ThrottleTarget::Pool(pool),
         order: throttle(),

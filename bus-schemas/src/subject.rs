@@ -153,9 +153,15 @@ pub fn dead_letter(subject: &str) -> Subject {
     Subject::Dead(rest.to_owned())
 }
 
-/// The subject of a command, `dcmf.v1.cmd.<entity>.<verb>`.
+/// The subject of a command that concerns the whole farm, `dcmf.v1.cmd.<entity>.<verb>`. Every command stands in
+/// [`crate::command::COMMANDS`].
 pub fn command(entity: &str, verb: &str) -> String {
     format!("{PREFIX}.cmd.{entity}.{verb}")
+}
+
+/// The subject of a command for a target, `dcmf.v1.cmd.<entity>.<verb>.<target>`.
+pub fn command_on(entity: &str, verb: &str, target: impl fmt::Display) -> String {
+    format!("{PREFIX}.cmd.{entity}.{verb}.{target}")
 }
 
 /// Subjects with wildcards, for subscriptions and consumers.

@@ -9,10 +9,10 @@ mod upcoming;
 
 use crate::metrics::Metrics;
 use bus_schemas::{
-    Message, PoolId,
+    Message, PoolId, WorkerId,
     command::{
-        CommandError, ErrorCode, FarmStatus, JobView, Known, NodeList, NodePut, NodeRequest, NodeView, Page,
-        PoolList, PoolPut, PoolRequest, PoolView, PutReply, Revision, Source,
+        CommandError, ErrorCode, FarmStatus, JobView, Known, NodeList, NodePut, NodeView, Page, PoolList,
+        PoolPut, PoolRequest, PoolView, PutReply, Revision, Source, ViewOf,
     },
     config::{Checked, ConfigKey, InvalidConfig, NodeConfig, PoolConfig, parse_strict},
     job::Job,
@@ -27,8 +27,8 @@ pub(crate) use snapshot::Snapshot;
 
 type Answer<'a> = BoxFuture<'a, Result<bytes::Bytes, CommandError>>;
 
-/// A command: what it is called, and what answers it. There is no command without an answer of its own.
-pub(crate) struct Command {
+/// What answers a command.
+struct Command {
     entity: &'static str,
     verb: &'static str,
     answer: for<'a> fn(&'a Commands, &'a Call) -> Answer<'a>,
@@ -36,8 +36,8 @@ pub(crate) struct Command {
 
 macro_rules! commands {
     ($($entity:literal $verb:literal => |$commands:ident, $call:ident| $answer:expr;)+) => {
-        /// Every command.
-        pub(crate) const COMMANDS: &[Command] = &[$(Command {
+        /// What answers each command of the contract.
+        const ANSWERS: &[Command] = &[$(Command {
             entity: $entity,
             verb: $verb,
             answer: |$commands, $call| Box::pin(async move { $answer.and_then(encoded) }),
@@ -67,23 +67,18 @@ commands! {
     "farm" "status" => |c, call| c.farm_status(call).await;
 }
 
-/// Entity and verb of every command.
-pub(crate) fn names() -> Vec<(&'static str, &'static str)> {
-    COMMANDS.iter().map(|command| (command.entity, command.verb)).collect()
-}
-
 /// Calls that are being answered at the same time at most; more wait in the connection's queue.
 pub(crate) const MAX_CALLS: usize = 64;
 
 /// Answers one call.
 pub(crate) async fn answer(bus: Bus, call: Call, snapshot: Snapshot, metrics: Arc<Metrics>) {
     let commands = Commands { bus, snapshot };
-    let (entity, verb) = call.command();
-    let known = COMMANDS.iter().find(|known| (known.entity, known.verb) == (entity, verb));
+    let name = call.name();
+    let known = ANSWERS.iter().find(|known| (known.entity, known.verb) == (name.entity, name.verb));
     let answer = match known {
         Some(command) => (command.answer)(&commands, &call).await,
         None => {
-            let text = format!("there is no command {entity}.{verb}");
+            let text = format!("there is no command {name}");
             Err(CommandError::new(ErrorCode::MalformedRequest, text))
         }
     };
@@ -94,7 +89,7 @@ pub(crate) async fn answer(bus: Bus, call: Call, snapshot: Snapshot, metrics: Ar
         }
         Err(error) => {
             metrics.command("refused");
-            tracing::info!(command = ?call.command(), %error, "a command was refused");
+            tracing::info!(command = %call.name(), %error, "a command was refused");
             call.refuse(&error).await
         }
     };
@@ -124,12 +119,14 @@ pub(crate) struct Commands {
 
 impl Commands {
     async fn pool_get(&self, call: &Call) -> Result<PoolView, CommandError> {
-        let PoolRequest { pool, .. } = call.decode()?;
+        let pool: PoolId = call.target()?;
+        let ViewOf {} = call.decode()?;
         self.pool(&pool).await.ok_or_else(|| unknown_pool(&pool))
     }
 
     async fn node_get(&self, call: &Call) -> Result<NodeView, CommandError> {
-        let NodeRequest { node } = call.decode()?;
+        let node: WorkerId = call.target()?;
+        let ViewOf {} = call.decode()?;
         let unknown = || {
             CommandError::new(ErrorCode::UnknownNode, format!("no node {node} was ever configured or seen"))
         };
@@ -161,7 +158,8 @@ impl Commands {
     }
 
     async fn job_show(&self, call: &Call) -> Result<JobView, CommandError> {
-        let PoolRequest { pool, .. } = call.decode()?;
+        let pool: PoolId = call.target()?;
+        let ViewOf {} = call.decode()?;
         if !self.snapshot.farm.pools.iter().any(|v| v.pool == pool) {
             return Err(unknown_pool(&pool));
         }
@@ -179,13 +177,15 @@ impl Commands {
     }
 
     async fn pool_put(&self, call: &Call) -> Result<PutReply, CommandError> {
-        let PoolPut { pool, config, revision } = call.decode()?;
+        let pool: PoolId = call.target()?;
+        let PoolPut { config, revision } = call.decode()?;
         let Revision { revision } = self.put::<PoolConfig>(&ConfigKey::Pool(pool), &config, revision).await?;
         Ok(PutReply { revision, windows: upcoming::of_pool(config).await })
     }
 
     async fn node_put(&self, call: &Call) -> Result<PutReply, CommandError> {
-        let NodePut { node, config, revision } = call.decode()?;
+        let node: WorkerId = call.target()?;
+        let NodePut { config, revision } = call.decode()?;
         let Revision { revision } = self.put::<NodeConfig>(&ConfigKey::Node(node), &config, revision).await?;
         Ok(PutReply { revision, windows: upcoming::of_node(config).await })
     }
@@ -210,7 +210,8 @@ impl Commands {
     }
 
     async fn pool_delete(&self, call: &Call) -> Result<Revision, CommandError> {
-        let PoolRequest { pool, force, reason } = call.decode()?;
+        let pool: PoolId = call.target()?;
+        let PoolRequest { force, reason } = call.decode()?;
         let view = self.pool(&pool).await.ok_or_else(|| unknown_pool(&pool))?;
         let status = view.status.filter(|_| !view.known.stale);
         let present = status.map_or(0, |s| s.active + s.backup);
@@ -233,5 +234,20 @@ fn conflict(key: &ConfigKey, error: KvError) -> CommandError {
             CommandError::new(ErrorCode::RevisionMismatch, format!("{key} was changed in between: {error}"))
         }
         error => bus_error(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus_schemas::command::COMMANDS;
+
+    #[test]
+    fn every_command_of_the_contract_has_one_answer_and_there_is_no_other() {
+        let mut answers: Vec<_> = ANSWERS.iter().map(|known| (known.entity, known.verb)).collect();
+        let mut names: Vec<_> = COMMANDS.iter().map(|name| (name.entity, name.verb)).collect();
+        answers.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(answers, names);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 use bus_schemas::{
     TimestampMs,
-    command::{CommandError, ErrorCode},
+    command::{COMMANDS, CommandError, ErrorCode},
 };
 use coordinator_core::{Input, MonoMs, Now};
 use nats_adapter::{
@@ -146,7 +146,7 @@ pub async fn run_with(
     let publish = in_force::publish(bus.clone(), in_force.clone(), inputs.clone());
     tasks.spawn("in_force", publish);
     throttles::watch(&bus, inputs.clone(), &mut tasks).await.map_err(RunError::Throttles)?;
-    let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &commands::names()).await?;
+    let mut service = CommandService::start(&bus, env!("CARGO_PKG_VERSION"), &COMMANDS).await?;
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
     let (views, mut asked_views) = mpsc::channel(VIEW_BACKLOG);
     let parts = Parts { metrics, judges, components, stores, views, faults, health, in_force };

@@ -24,6 +24,7 @@ mod kv;
 mod lease;
 mod moment;
 mod objects;
+pub mod permissions;
 mod publish;
 mod purge;
 mod read;

@@ -10,8 +10,8 @@ use async_nats::{
 };
 use bus_schemas::{
     Message,
-    command::{CommandError, ErrorCode},
-    subject::{COMMAND_SERVICE, command},
+    command::{Aim, CommandError, CommandName, ErrorCode},
+    subject::COMMAND_SERVICE,
 };
 use bytes::Bytes;
 use futures_util::{
@@ -21,8 +21,13 @@ use futures_util::{
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
+    fmt::Display,
+    str::FromStr,
     sync::{Arc, Mutex, PoisonError},
 };
+
+/// Of all coordinators one gets each call; micro services use the same name.
+const QUEUE: &str = "q";
 
 /// The service could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,18 +55,30 @@ pub struct CommandService {
     calls: SelectAll<BoxStream<'static, Call>>,
 }
 
+/// Where a call comes from.
+#[derive(Debug)]
+enum Origin {
+    Endpoint(Box<async_nats::service::Request>),
+    /// The subject of a command that needs a target, without one.
+    Bare(Box<async_nats::Message>, async_nats::Client),
+}
+
 /// A command that waits for its answer.
 #[derive(Debug)]
 pub struct Call {
-    request: async_nats::service::Request,
+    origin: Origin,
     refusals: Refusals,
-    entity: String,
-    verb: String,
+    name: &'static CommandName,
 }
 
 impl CommandService {
-    /// Serves `commands`, each an entity and a verb, as `version` (a semantic version).
-    pub async fn start(bus: &Bus, version: &str, commands: &[(&str, &str)]) -> Result<Self, ServiceError> {
+    /// Serves `commands` as `version` (a semantic version). Where a command needs a target, its subject without one is served
+    /// too, beside the endpoints: whoever calls it as it was before is told what to do.
+    pub async fn start(
+        bus: &Bus,
+        version: &str,
+        commands: &'static [CommandName],
+    ) -> Result<Self, ServiceError> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |e: async_nats::Error| ServiceError { what, reason: e.to_string() }
@@ -80,11 +97,23 @@ impl CommandService {
             .await
             .map_err(failed(COMMAND_SERVICE))?;
         let mut calls = SelectAll::new();
-        for (entity, verb) in commands {
-            let subject = command(entity, verb);
-            let builder = service.endpoint_builder().name(format!("{entity}-{verb}"));
-            let endpoint = builder.add(&subject).await.map_err(failed(&subject))?;
-            calls.push(calls_of(endpoint, entity, verb, Arc::clone(&refusals)));
+        for name in commands {
+            let (served, bare) = (name.served(), name.bare());
+            let builder = service.endpoint_builder().name(format!("{}-{}", name.entity, name.verb));
+            let endpoint = builder.add(&served).await.map_err(failed(&served))?;
+            let of_endpoint = calls_of(endpoint, name, Arc::clone(&refusals));
+            calls.push(of_endpoint);
+            if name.aim != Aim::Farm {
+                let subscribed = bus.client().queue_subscribe(bare.clone(), QUEUE.to_owned()).await;
+                let messages = subscribed.map_err(|e| failed(&bare)(e.into()))?;
+                let (client, refusals) = (bus.client().clone(), Arc::clone(&refusals));
+                let call = move |message| Call {
+                    origin: Origin::Bare(Box::new(message), client.clone()),
+                    refusals: Arc::clone(&refusals),
+                    name,
+                };
+                calls.push(messages.map(call).boxed());
+            }
         }
         Ok(Self { bus: bus.clone(), service, calls })
     }
@@ -112,32 +141,53 @@ impl CommandService {
     }
 }
 
-fn calls_of(endpoint: Endpoint, entity: &str, verb: &str, refusals: Refusals) -> BoxStream<'static, Call> {
-    let (entity, verb) = (entity.to_owned(), verb.to_owned());
-    endpoint
-        .map(move |request| Call {
-            request,
-            refusals: Arc::clone(&refusals),
-            entity: entity.clone(),
-            verb: verb.clone(),
-        })
-        .boxed()
+fn calls_of(endpoint: Endpoint, name: &'static CommandName, refusals: Refusals) -> BoxStream<'static, Call> {
+    let call = move |request| {
+        let origin = Origin::Endpoint(Box::new(request));
+        Call { origin, refusals: Arc::clone(&refusals), name }
+    };
+    endpoint.map(call).boxed()
 }
 
 impl Call {
-    /// The entity and the verb.
-    pub fn command(&self) -> (&str, &str) {
-        (&self.entity, &self.verb)
+    /// The command.
+    pub fn name(&self) -> &'static CommandName {
+        self.name
+    }
+
+    fn message(&self) -> &async_nats::Message {
+        match &self.origin {
+            Origin::Endpoint(request) => &request.message,
+            Origin::Bare(message, _) => message,
+        }
+    }
+
+    /// What the command is about, as it stands in the subject.
+    pub fn target<T: FromStr<Err: Display>>(&self) -> Result<T, CommandError> {
+        let bare = self.name.bare();
+        let rest = self.message().subject.as_str().strip_prefix(&bare).and_then(|r| r.strip_prefix('.'));
+        let missing = || {
+            let placeholder = self.name.aim.placeholder();
+            let text = format!("{bare} names no target; ask on {bare}.{placeholder}");
+            CommandError::new(ErrorCode::TargetMissing, text)
+        };
+        let code = match self.name.aim {
+            Aim::Throttle => ErrorCode::InvalidThrottle,
+            _ => ErrorCode::MalformedRequest,
+        };
+        let text = rest.ok_or_else(missing)?;
+        text.parse().map_err(|e: T::Err| CommandError::new(code, format!("the target in the subject: {e}")))
     }
 
     /// The bytes of the request; empty where a command needs none.
     pub fn payload(&self) -> &Bytes {
-        &self.request.message.payload
+        &self.message().payload
     }
 
-    /// Reads the request.
+    /// Reads the request; an empty one is one without any field.
     pub fn decode<M: Message>(&self) -> Result<M, CommandError> {
-        M::decode(self.payload()).map_err(|e| CommandError::new(ErrorCode::MalformedRequest, e.to_string()))
+        let payload: &[u8] = if self.payload().trim_ascii().is_empty() { b"{}" } else { self.payload() };
+        M::decode(payload).map_err(|e| CommandError::new(ErrorCode::MalformedRequest, e.to_string()))
     }
 
     /// Answers: the body, or the error in the headers of micro services and in the body.
@@ -161,7 +211,7 @@ impl Call {
         headers.insert(SERVICE_ERROR_CODE, HeaderValue::from(error.code.number()));
         {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            let refused = refusals.entry(format!("{}-{}", self.entity, self.verb)).or_default();
+            let refused = refusals.entry(format!("{}-{}", self.name.entity, self.name.verb)).or_default();
             refused.refused += 1;
             refused.last_refusal = text;
         }
@@ -169,14 +219,17 @@ impl Call {
     }
 
     async fn send(&self, body: Bytes, headers: HeaderMap) -> Result<(), PublishError> {
-        if self.request.message.reply.is_none() {
-            return Ok(());
-        }
-        let subject = || command(&self.entity, &self.verb);
-        let sent = self.request.respond_with_headers(Ok(body), headers);
+        let Some(reply) = self.message().reply.clone() else { return Ok(()) };
+        let subject = || self.name.bare();
+        let sent = async {
+            let sent = match &self.origin {
+                Origin::Endpoint(request) => request.respond_with_headers(Ok(body), headers).await,
+                Origin::Bare(_, client) => client.publish_with_headers(reply, headers, body).await,
+            };
+            sent.map_err(|e| e.to_string())
+        };
         match tokio::time::timeout(crate::PUBLISH_DEADLINE, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => Err(PublishError::Failed { subject: subject(), reason: e.to_string() }),
+            Ok(sent) => sent.map_err(|reason| PublishError::Failed { subject: subject(), reason }),
             Err(_) => Err(PublishError::Busy { subject: subject() }),
         }
     }

@@ -10,7 +10,7 @@ use bus_schemas::{
     ledger::LedgerRecord,
     member::{Member, Role, Standing},
     policy::LoadPolicy,
-    subject::{Subject, command, filter},
+    subject::{Subject, command, command_on, filter},
 };
 use nats_adapter::{Bus, BusOptions, RawSubscription, Subscription, streams};
 use nix::sys::signal::Signal;
@@ -244,8 +244,8 @@ async fn a_drained_worker_is_replaced_at_once_and_comes_back_as_a_backup() {
     let mut stage = Stage::start().await;
     let witness = Witness::start(&stage.bus, &stage.pool).await.unwrap();
     stage.three_and_two().await;
-    let duty = NodeDuty { node: WorkerId::new("w2").unwrap(), reason: "new memory".into() };
-    let _: Revision = stage.bus.request(&command("node", "drain"), &duty).await.unwrap();
+    let duty = NodeDuty { reason: "new memory".into() };
+    let _: Revision = stage.bus.request(&command_on("node", "drain", "w2"), &duty).await.unwrap();
     let drained = stage.has_role("w2", Role::Backup).await;
     assert_eq!(drained.reason, "drained");
     stage.members(3, 2).await;
@@ -253,7 +253,7 @@ async fn a_drained_worker_is_replaced_at_once_and_comes_back_as_a_backup() {
     stage.workers.get_mut("w1").unwrap().kill9().unwrap();
     stage.members(3, 1).await;
     assert_eq!(stage.member("w2").await.unwrap().role, Role::Backup);
-    let _: Revision = stage.bus.request(&command("node", "undrain"), &duty).await.unwrap();
+    let _: Revision = stage.bus.request(&command_on("node", "undrain", "w2"), &duty).await.unwrap();
     let look = async || {
         let list = stage.bus.request_bytes(&command("node", "list"), Vec::new().into()).await.ok()?;
         let list = NodeList::decode(&list).ok()?;

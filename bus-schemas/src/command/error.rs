@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// The request is no JSON of the expected shape.
     MalformedRequest,
+    /// The subject does not say what the command is about.
+    TargetMissing,
     /// The configuration is refused.
     InvalidConfig,
     /// There is no such pool.
@@ -43,8 +45,9 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedRequest,
+        Self::TargetMissing,
         Self::InvalidConfig,
         Self::UnknownPool,
         Self::UnknownNode,
@@ -65,6 +68,7 @@ impl ErrorCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MalformedRequest => "malformed-request",
+            Self::TargetMissing => "target-missing",
             Self::InvalidConfig => "invalid-config",
             Self::UnknownPool => "unknown-pool",
             Self::UnknownNode => "unknown-node",
@@ -85,7 +89,11 @@ impl ErrorCode {
     /// The number in `Nats-Service-Error-Code`, in the manner of HTTP.
     pub fn number(self) -> usize {
         match self {
-            Self::MalformedRequest | Self::InvalidConfig | Self::InvalidThrottle | Self::InvalidTime => 400,
+            Self::MalformedRequest
+            | Self::TargetMissing
+            | Self::InvalidConfig
+            | Self::InvalidThrottle
+            | Self::InvalidTime => 400,
             Self::UnknownPool | Self::UnknownNode | Self::NoJob | Self::NotAMember => 404,
             Self::RevisionMismatch | Self::PoolFull | Self::AlgorithmNotOffered | Self::PoolInUse => 409,
             Self::NotOwner | Self::BusUnavailable => 503,
@@ -97,13 +105,16 @@ impl ErrorCode {
     pub fn hint(self) -> &'static str {
         match self {
             Self::MalformedRequest => "send JSON as docs/commands.md shows for this command",
+            Self::TargetMissing => "name the target at the end of the subject, and no longer in the request",
             Self::InvalidConfig => {
                 "correct the named field; bus-schemas/schemas has every field and its range"
             }
             Self::UnknownPool => "list the pools with: nats request dcmf.v1.cmd.pool.list ''",
             Self::UnknownNode => "list the nodes with: nats request dcmf.v1.cmd.node.list ''",
             Self::RevisionMismatch => "get the configuration again and put it with its revision",
-            Self::NoJob => "wait for the job source; events under dcmf.v1.evt.source say whether it fails",
+            Self::NoJob => {
+                "wait for the job source; events under dcmf.v1.evt.*.*.source say whether it fails"
+            }
             Self::PoolFull => "raise slot_bits of the pool",
             Self::AlgorithmNotOffered => "update the agent or choose another pool for this worker",
             Self::NotOwner => "try again: another coordinator is taking the pool over",

@@ -2,6 +2,7 @@
 
 use super::{Commands, bus_error, conflict, unknown_pool};
 use bus_schemas::{
+    PoolId, WorkerId,
     command::{CommandError, ErrorCode, FarmDuty, NodeDuty, PoolRequest, Revision},
     config::{Checked, ConfigKey, NodeConfig, PoolConfig, parse_strict},
     policy::FarmConfig,
@@ -49,7 +50,8 @@ fn leave_nulls_out(value: &mut Value) {
 
 impl Commands {
     pub(super) async fn pool_set_paused(&self, call: &Call, paused: bool) -> Result<Revision, CommandError> {
-        let PoolRequest { pool, reason, .. } = call.decode()?;
+        let pool: PoolId = call.target()?;
+        let PoolRequest { reason, .. } = call.decode()?;
         tracing::info!(%pool, paused, reason, "a pool is paused or resumed");
         let key = ConfigKey::Pool(pool.clone());
         self.set::<PoolConfig>(&key, "paused", paused).await
@@ -60,7 +62,8 @@ impl Commands {
         call: &Call,
         drained: bool,
     ) -> Result<Revision, CommandError> {
-        let NodeDuty { node, reason } = call.decode()?;
+        let node: WorkerId = call.target()?;
+        let NodeDuty { reason } = call.decode()?;
         tracing::info!(%node, drained, reason, "a node is drained or takes part again");
         self.set::<NodeConfig>(&ConfigKey::Node(node), "drained", drained).await
     }

@@ -56,7 +56,8 @@ impl Commands {
     }
 
     pub(super) async fn node_explain(&self, call: &Call) -> Result<Explanation, CommandError> {
-        let ExplainRequest { node, at } = call.decode()?;
+        let node: WorkerId = call.target()?;
+        let ExplainRequest { at } = call.decode()?;
         let now = TimestampMs(crate::run::wall());
         let at = moment(at.as_deref(), now)?;
         let not_a_member =
@@ -85,7 +86,8 @@ impl Commands {
     }
 
     pub(super) async fn pool_preview(&self, call: &Call) -> Result<Preview, CommandError> {
-        let PreviewRequest { pool, config: proposed, from, hours } = call.decode()?;
+        let pool: PoolId = call.target()?;
+        let PreviewRequest { config: proposed, from, hours } = call.decode()?;
         let now = TimestampMs(crate::run::wall());
         let from = moment(from.as_deref(), now)?;
         let hours = hours.unwrap_or(DEFAULT_HOURS);

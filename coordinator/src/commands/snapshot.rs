@@ -3,10 +3,7 @@
 
 use bus_schemas::{
     PoolId, WorkerId,
-    command::{
-        CommandError, ErrorCode, ExplainRequest, FarmStatus, ListRequest, MAX_PAGE, Membership, NodeDuty,
-        NodeRequest, NodeView, Page, PoolRequest, PreviewRequest,
-    },
+    command::{CommandError, ErrorCode, FarmStatus, ListRequest, MAX_PAGE, Membership, NodeView, Page},
     config::{NodeConfig, PoolConfig},
     member::Standing,
     policy::FarmConfig,
@@ -38,9 +35,6 @@ pub(crate) struct Snapshot {
 
 /// Reads what a list is asked for with; nothing asks for the first page.
 pub(super) fn listing(call: &Call) -> Result<ListRequest, CommandError> {
-    if call.payload().trim_ascii().is_empty() {
-        return Ok(ListRequest::default());
-    }
     let request: ListRequest = call.decode()?;
     if request.limit.is_some_and(|limit| !(1..=MAX_PAGE).contains(&limit)) {
         return Err(malformed(format!("limit must be 1 to {MAX_PAGE}")));
@@ -97,7 +91,8 @@ impl Snapshot {
     }
 
     fn fill(&mut self, core: &Coordinator, call: &Call, now: Now) -> Result<(), CommandError> {
-        match call.command() {
+        let name = call.name();
+        match (name.entity, name.verb) {
             ("farm", "status") | ("pool", "list") => {
                 let request = listing(call)?;
                 let after = after(&request)?;
@@ -106,11 +101,11 @@ impl Snapshot {
                 self.farm.pools = page.entries;
             }
             ("pool", "get" | "delete") | ("job", "show") => {
-                let PoolRequest { pool, .. } = call.decode()?;
+                let pool: PoolId = call.target()?;
                 self.farm.pools.extend(core.pool_view(&pool, now));
             }
             ("pool", "preview") => {
-                let PreviewRequest { pool, .. } = call.decode()?;
+                let pool: PoolId = call.target()?;
                 self.configs.extend(core.registry().pool(&pool).map(|(_, c)| (pool.clone(), c.clone())));
                 self.halt = core.registry().farm().map(|(_, farm)| farm.clone());
                 let own = |facts: MemberFacts| {
@@ -125,10 +120,9 @@ impl Snapshot {
                     self.elsewhere.push(pool);
                 }
             }
-            ("node", "get") => self.node(core, &call.decode::<NodeRequest>()?.node, now),
-            ("node", "drain" | "undrain") => self.node(core, &call.decode::<NodeDuty>()?.node, now),
+            ("node", "get" | "drain" | "undrain") => self.node(core, &call.target()?, now),
             ("node", "explain") => {
-                let ExplainRequest { node, .. } = call.decode()?;
+                let node: WorkerId = call.target()?;
                 self.node(core, &node, now);
                 self.explained(core, &node, now);
             }

@@ -6,19 +6,17 @@ use super::{
 };
 use bus_schemas::{
     TimestampMs,
-    command::{CommandError, ErrorCode, Page, ThrottleList, ThrottlePut},
+    command::{CommandError, ErrorCode, Page, ThrottleList},
     subject::Subject,
-    throttle::{LiveThrottle, ThrottleTarget},
+    throttle::{LiveThrottle, Throttle, ThrottleTarget},
 };
 use nats_adapter::{Call, Expect};
 
 impl Commands {
     pub(super) async fn throttle_put(&self, call: &Call) -> Result<ThrottleList, CommandError> {
-        let ThrottlePut { target, order } = call.decode()?;
+        let target: ThrottleTarget = call.target()?;
+        let order: Throttle = call.decode()?;
         let invalid = |e: String| CommandError::new(ErrorCode::InvalidThrottle, e);
-        let target: ThrottleTarget = target
-            .parse()
-            .map_err(|e: bus_schemas::throttle::InvalidThrottleTarget| invalid(e.to_string()))?;
         order.check().map_err(|e| invalid(e.to_string()))?;
         // The stream holds it longer than it lives: it may lift an order that lives longer, and someone who is cut off now
         // must find it later.

@@ -18,7 +18,7 @@ use crate::rpc::RpcError;
 use bus_schemas::command::{FarmStatus, PoolPut, PoolStatus, Revision};
 use bus_schemas::config::PoolConfig;
 use bus_schemas::id::InvalidId;
-use bus_schemas::subject::command;
+use bus_schemas::subject::{command, command_on};
 use bus_schemas::{Message, PoolId};
 use chain::{Chain, ChainKind};
 use nats_adapter::{Bus, BusOptions, ConnectError, KvError, ReadError, ReplayError, RequestError, streams};
@@ -204,8 +204,8 @@ impl Farm {
             reason: e.to_string(),
         };
         let config = serde_json::to_value(config).map_err(shape)?;
-        let put = PoolPut { pool: self.pool.clone(), config, revision: None };
-        Ok(self.bus.request(command("pool", "put"), &put).await?)
+        let put = PoolPut { config, revision: None };
+        Ok(self.bus.request(command_on("pool", "put", &self.pool), &put).await?)
     }
 
     /// Waits until the coordinator serves commands.

@@ -5,7 +5,7 @@ use super::{Farm, WORKERS, programs};
 use crate::parts::Part;
 use bus_schemas::command::PoolStatus;
 use bus_schemas::event::{Event, EventData};
-use bus_schemas::subject::{Subject, command, filter};
+use bus_schemas::subject::{Subject, command, command_on, filter};
 use bus_schemas::{HashRate, WorkerId};
 use std::io::Write;
 use std::path::Path;
@@ -61,11 +61,10 @@ pub fn welcome(farm: &Farm) -> Result<String, bus_schemas::id::InvalidId> {
     let pool = &farm.pool;
     let worker = WorkerId::new(WORKERS[0])?;
     let url = farm.server.url();
-    let body = format!("'{{\"pool\":\"{pool}\"}}'");
     let looks = [
         (format!("nats sub '{}'", filter::events()), "what happens"),
         (format!("nats req {} ''", command("farm", "status")), "the farm at a glance"),
-        (format!("nats req {} {body}", command("pool", "pause")), "stop mining; resume likewise"),
+        (format!("nats req {} ''", command_on("pool", "pause", pool)), "stop mining; resume likewise"),
         (format!("nats kv watch dcmf_status {pool}"), "the pool, every second"),
         (
             format!(

@@ -3,17 +3,19 @@
 use crate::{Farm, connect, pool, soon};
 use bus_schemas::{
     WorkerId,
-    command::{CommandError, ErrorCode, PoolRequest, Revision},
+    command::{CommandError, CommandName, ErrorCode, PoolRequest, Revision},
     examples,
     member::{JoinReply, JoinRequest},
-    subject::{Subject, command, filter},
+    subject::{Subject, filter},
 };
 use nats_adapter::{CommandService, RequestError};
 
-const GET: (&str, &str) = ("pool", "get");
+fn pause() -> &'static [CommandName] {
+    std::slice::from_ref(CommandName::find("pool", "pause").unwrap())
+}
 
 fn request() -> PoolRequest {
-    PoolRequest { pool: pool(), reason: String::new(), force: false }
+    PoolRequest { reason: "release day".to_owned(), force: false }
 }
 
 #[tokio::test]
@@ -50,11 +52,11 @@ fn golden(name: &str) -> std::path::PathBuf {
 #[tokio::test]
 async fn a_command_is_answered_once_and_its_refusal_comes_with_its_code() {
     let farm = Farm::start().await;
-    let mut first = CommandService::start(&farm.bus, "1.0.0", &[GET]).await.unwrap();
+    let mut first = CommandService::start(&farm.bus, "1.0.0", pause()).await.unwrap();
     let other = connect(&farm.server).await;
-    let mut second = CommandService::start(&other, "1.0.0", &[GET]).await.unwrap();
+    let mut second = CommandService::start(&other, "1.0.0", pause()).await.unwrap();
     let refusal = CommandError::new(ErrorCode::UnknownPool, "there is no pool \"main\"\nanywhere");
-    let subject = command(GET.0, GET.1);
+    let subject = pause()[0].on(pool());
 
     let asked = request();
     let ask = farm.bus.request::<_, Revision>(&subject, &asked);
@@ -64,7 +66,8 @@ async fn a_command_is_answered_once_and_its_refusal_comes_with_its_code() {
             call = second.next() => call,
         };
         let call = call.unwrap();
-        assert_eq!((call.command(), call.decode::<PoolRequest>().unwrap()), (GET, request()));
+        assert_eq!((call.name(), call.target()), (&pause()[0], Ok(pool())));
+        assert_eq!(call.decode(), Ok(request()));
         call.respond(Ok(&Revision { revision: 7 })).await.unwrap();
     };
     let (answer, ()) = soon("the answer", async { tokio::join!(ask, serve) }).await;
@@ -78,5 +81,23 @@ async fn a_command_is_answered_once_and_its_refusal_comes_with_its_code() {
         call.refuse(&refusal).await.unwrap();
     };
     let (answer, ()) = soon("the refusal", async { tokio::join!(ask, serve) }).await;
+    assert_eq!(answer.unwrap_err(), RequestError::Refused(refusal));
+}
+
+#[tokio::test]
+async fn a_command_that_is_called_as_it_was_before_is_told_where_its_target_belongs() {
+    let farm = Farm::start().await;
+    let mut service = CommandService::start(&farm.bus, "1.0.0", pause()).await.unwrap();
+    let old = pause()[0].bare();
+    let ask = farm.bus.request_bytes(&old, r#"{"pool":"main"}"#.into());
+    let serve = async {
+        let call = service.next().await.unwrap();
+        let refusal = call.target::<bus_schemas::PoolId>().unwrap_err();
+        call.refuse(&refusal).await.unwrap();
+        refusal
+    };
+    let (answer, refusal) = soon("the refusal", async { tokio::join!(ask, serve) }).await;
+    assert_eq!(refusal.code, ErrorCode::TargetMissing);
+    assert!(refusal.message.contains("dcmf.v1.cmd.pool.pause.<pool>"), "{refusal}");
     assert_eq!(answer.unwrap_err(), RequestError::Refused(refusal));
 }

@@ -2,8 +2,8 @@
 
 use crate::{connect, pool, soon};
 use bus_schemas::{
-    command::{CommandError, ErrorCode},
-    subject::{COMMAND_SERVICE, command},
+    command::{CommandError, CommandName, ErrorCode},
+    subject::COMMAND_SERVICE,
 };
 use nats_adapter::{Action, CommandService, ObjectError, Outcome, ensure, streams};
 use std::{
@@ -99,11 +99,12 @@ async fn buckets_are_listed_read_and_written_by_hand() {
 async fn commands_are_listed_and_their_refusals_shown() {
     let server = server().await;
     let bus = connect(&server).await;
-    let mut service = CommandService::start(&bus, "1.2.3", &[("pool", "get")]).await.unwrap();
+    let name = CommandName::find("pool", "get").unwrap();
+    let mut service = CommandService::start(&bus, "1.2.3", std::slice::from_ref(name)).await.unwrap();
     let listed = nats(&server, ["micro", "info", COMMAND_SERVICE]).await;
     assert!(listed.contains("1.2.3") && listed.contains("pool-get"), "{listed}");
     let refusal = CommandError::new(ErrorCode::UnknownPool, format!("there is no pool {}", pool()));
-    let subject = command("pool", "get");
+    let subject = name.on(pool());
     let ask = run(&server, ["request", &subject, "{}"]);
     let serve = async { service.next().await.unwrap().refuse(&refusal).await.unwrap() };
     let (asked, ()) = tokio::join!(ask, serve);

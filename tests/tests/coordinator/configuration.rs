@@ -4,11 +4,12 @@ use crate::Farm;
 use bus_schemas::{
     command::{
         CommandError, ErrorCode, FarmStatus, NodeList, NodePut, PoolPut, PoolRequest, PoolView, Revision,
+        ViewOf,
     },
     config::ConfigKey,
     event::EventData,
     member::Role,
-    subject::command,
+    subject::{command, command_on},
 };
 use nats_adapter::{RequestError, streams};
 use system_tests::{
@@ -30,8 +31,7 @@ async fn a_bad_edit_in_the_bucket_is_refused_with_its_reason_and_the_last_good_o
         let refused = |e: &EventData| matches!(e, EventData::ConfigRefused { reason, in_force: 1, .. } if reason.contains(why));
         farm.event(why, refused).await;
     }
-    let request = PoolRequest { pool: farm.pool.clone(), reason: String::new(), force: false };
-    let view: PoolView = farm.bus.request(&command("pool", "get"), &request).await.unwrap();
+    let view: PoolView = farm.bus.request(command_on("pool", "get", &farm.pool), &ViewOf {}).await.unwrap();
     assert_eq!((view.revision, view.config), (1, every_hash_is_a_share()));
 }
 
@@ -79,58 +79,45 @@ async fn commands_do_what_they_say_and_refuse_with_code_and_hint() {
     let farm = Farm::start(&every_hash_is_a_share()).await;
     farm.worker("w1").await;
     let bus = &farm.bus;
-    let request = |pool: &str| PoolRequest {
-        pool: bus_schemas::PoolId::new(pool).unwrap(),
-        reason: String::new(),
-        force: false,
-    };
-
-    let paused: Revision = bus.request(&command("pool", "pause"), &request("main")).await.unwrap();
+    let (main, node) = (|verb| command_on("pool", verb, "main"), |verb| command_on("node", verb, "w1"));
+    let request = PoolRequest::default();
+    let paused: Revision = bus.request(main("pause"), &request).await.unwrap();
     wait::until(COORDINATOR_DEADLINE, "the pause", async || {
-        let view: PoolView = bus.request(&command("pool", "get"), &request("main")).await.ok()?;
+        let view: PoolView = bus.request(main("get"), &ViewOf {}).await.ok()?;
         (view.config.paused && view.revision == paused.revision).then_some(())
     })
     .await
     .unwrap();
 
-    let put = |revision| PoolPut {
-        pool: farm.pool.clone(),
-        config: serde_json::json!({}),
-        revision: Some(revision),
-    };
+    let put = |revision| PoolPut { config: serde_json::json!({}), revision: Some(revision) };
     let code = async |verb, error: Result<Revision, RequestError>| match error {
         Err(RequestError::Refused(CommandError { code, hint, .. })) if !hint.is_empty() => code,
         other => panic!("{verb}: {other:?}"),
     };
+    assert_eq!(code("put", bus.request(main("put"), &put(1)).await).await, ErrorCode::RevisionMismatch);
+    assert_eq!(code("delete", bus.request(main("delete"), &request).await).await, ErrorCode::PoolInUse);
     assert_eq!(
-        code("put", bus.request(&command("pool", "put"), &put(1)).await).await,
-        ErrorCode::RevisionMismatch
-    );
-    assert_eq!(
-        code("delete", bus.request(&command("pool", "delete"), &request("main")).await).await,
-        ErrorCode::PoolInUse
-    );
-    assert_eq!(
-        code("pause", bus.request(&command("pool", "pause"), &request("other")).await).await,
+        code("pause", bus.request(command_on("pool", "pause", "other"), &request).await).await,
         ErrorCode::UnknownPool
     );
-    let bad = NodePut {
-        node: bus_schemas::WorkerId::new("w1").unwrap(),
-        config: serde_json::json!({ "threads": 5_000 }),
-        revision: None,
-    };
-    assert_eq!(
-        code("node", bus.request(&command("node", "put"), &bad).await).await,
-        ErrorCode::InvalidConfig
-    );
-    let malformed = bus.request_bytes(&command("pool", "get"), b"rubbish".to_vec().into()).await;
-    assert!(matches!(
-        malformed,
-        Err(RequestError::Refused(CommandError { code: ErrorCode::MalformedRequest, .. }))
-    ));
+    let bad = NodePut { config: serde_json::json!({ "threads": 5_000 }), revision: None };
+    assert_eq!(code("node", bus.request(node("put"), &bad).await).await, ErrorCode::InvalidConfig);
+    for (subject, body, wanted) in [
+        (main("get"), "rubbish", ErrorCode::MalformedRequest),
+        (main("get"), r#"{"pool":"main"}"#, ErrorCode::MalformedRequest),
+        (command_on("pool", "get", "a$b"), "", ErrorCode::MalformedRequest),
+        (command("pool", "get"), r#"{"pool":"main"}"#, ErrorCode::TargetMissing),
+        (command("node", "drain"), r#"{"node":"w1"}"#, ErrorCode::TargetMissing),
+        (command("throttle", "put"), "{}", ErrorCode::TargetMissing),
+        (command_on("throttle", "put", "pool.a.b"), "{}", ErrorCode::InvalidThrottle),
+    ] {
+        let answer = bus.request_bytes(&subject, body.into()).await;
+        let refused = matches!(&answer, Err(RequestError::Refused(error)) if error.code == wanted);
+        assert!(refused, "{subject} {body}: {answer:?}");
+    }
 
     let pin = NodePut { config: serde_json::json!({ "role": "backup" }), ..bad };
-    let _: Revision = bus.request(&command("node", "put"), &pin).await.unwrap();
+    let _: Revision = bus.request(node("put"), &pin).await.unwrap();
     wait::until(COORDINATOR_DEADLINE, "the pinned role", async || {
         let list = bus.request_bytes(&command("node", "list"), Default::default()).await.ok()?;
         let list: NodeList = bus_schemas::Message::decode(&list).ok()?;

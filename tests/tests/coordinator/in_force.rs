@@ -3,11 +3,13 @@
 use crate::Farm;
 use bus_schemas::{
     WorkerId,
-    command::{CommandError, ErrorCode, FarmDuty, FarmStatus, NodeDuty, PoolRequest, PoolView, Revision},
+    command::{
+        CommandError, ErrorCode, FarmDuty, FarmStatus, NodeDuty, PoolRequest, PoolView, Revision, ViewOf,
+    },
     config::{ConfigKey, InForce, NodeConfig, PoolConfig},
     event::EventData,
     policy::FarmConfig,
-    subject::command,
+    subject::{command, command_on},
 };
 use nats_adapter::{Action, RequestError, ensure, streams};
 use system_tests::{
@@ -44,8 +46,9 @@ impl Farm {
         ConfigKey::Pool(self.pool.clone())
     }
 
-    fn request(&self) -> PoolRequest {
-        PoolRequest { pool: self.pool.clone(), reason: String::new(), force: false }
+    /// The subject of a command for the farm's pool.
+    fn of_pool(&self, verb: &str) -> String {
+        command_on("pool", verb, &self.pool)
     }
 }
 
@@ -75,13 +78,14 @@ async fn an_order_does_not_wait_until_somebody_elses_mistake_is_mended() {
         let refused =
             |e: &EventData| matches!(e, EventData::ConfigRefused { revision: r, .. } if *r == revision);
         farm.event(mistake, refused).await;
-        let view: PoolView = farm.bus.request(&command("pool", "get"), &farm.request()).await.unwrap();
+        let view: PoolView = farm.bus.request(farm.of_pool("get"), &ViewOf {}).await.unwrap();
         assert_eq!(view.refused.map(|refused| refused.revision), Some(revision));
-        let paused: Revision = farm.bus.request(&command("pool", "pause"), &farm.request()).await.unwrap();
+        let paused: Revision =
+            farm.bus.request(farm.of_pool("pause"), &PoolRequest::default()).await.unwrap();
         let is_paused = |c: &InForce<PoolConfig>| c.revision == paused.revision && c.config.paused;
         let config = farm.in_force(&farm.key(), "the pause", is_paused).await.config;
         assert_eq!(config, PoolConfig { paused: true, ..every_hash_is_a_share() });
-        let _: Revision = farm.bus.request(&command("pool", "resume"), &farm.request()).await.unwrap();
+        let _: Revision = farm.bus.request(farm.of_pool("resume"), &PoolRequest::default()).await.unwrap();
         farm.in_force(&farm.key(), "the end of the pause", |c: &InForce<PoolConfig>| !c.config.paused).await;
     }
     let node = WorkerId::new("w1").unwrap();
@@ -89,8 +93,8 @@ async fn an_order_does_not_wait_until_somebody_elses_mistake_is_mended() {
     let key = ConfigKey::Node(node.clone());
     farm.in_force(&key, "the node", |c: &InForce<NodeConfig>| c.config.threads == Some(1)).await;
     farm.wish("node.w1", r#"{"thread":2}"#).await;
-    let duty = NodeDuty { node, reason: String::new() };
-    let _: Revision = farm.bus.request(&command("node", "drain"), &duty).await.unwrap();
+    let _: Revision =
+        farm.bus.request(command_on("node", "drain", &node), &NodeDuty::default()).await.unwrap();
     let drained = farm.in_force(&key, "the drain", |c: &InForce<NodeConfig>| c.config.drained).await;
     assert_eq!(drained.config.threads, Some(1));
 }
@@ -99,13 +103,13 @@ async fn an_order_does_not_wait_until_somebody_elses_mistake_is_mended() {
 async fn an_order_as_an_array_is_refused() {
     let farm = Farm::start(&every_hash_is_a_share()).await;
     for (name, body) in [
-        (("farm", "halt"), "[]"),
-        (("farm", "halt"), r#"["drill"]"#),
-        (("pool", "put"), r#"{"pool":"main","config":[]}"#),
-        (("pool", "put"), r#"["main",{}]"#),
-        (("throttle", "put"), r#"{"target":"farm","order":[0,null,60]}"#),
+        (command("farm", "halt"), "[]"),
+        (command("farm", "halt"), r#"["drill"]"#),
+        (farm.of_pool("put"), r#"{"config":[]}"#),
+        (farm.of_pool("put"), r#"[{}]"#),
+        (command_on("throttle", "put", "farm"), "[0,null,60]"),
     ] {
-        let answer = farm.bus.request_bytes(&command(name.0, name.1), body.as_bytes().to_vec().into()).await;
+        let answer = farm.bus.request_bytes(&name, body.as_bytes().to_vec().into()).await;
         let Err(RequestError::Refused(CommandError { code, .. })) = answer else {
             panic!("{body}: {answer:?}")
         };
@@ -162,7 +166,7 @@ async fn what_is_in_force_outlives_a_bucket_of_wishes_that_is_lost_while_no_coor
     farm.make_anew(streams::KV_CONFIG).await;
     farm.coordinator = Some(InProcess::start(farm.server.url(), "c2", "").unwrap());
     owned(&farm.bus, &farm.pool, epoch).await.unwrap();
-    let paused: Revision = farm.bus.request(&command("pool", "pause"), &farm.request()).await.unwrap();
+    let paused: Revision = farm.bus.request(farm.of_pool("pause"), &PoolRequest::default()).await.unwrap();
     assert_eq!(paused.revision, 1);
     farm.in_force(&farm.key(), "the pause", |c: &InForce<PoolConfig>| c.config.paused).await;
 }

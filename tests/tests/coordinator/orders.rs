@@ -3,7 +3,7 @@
 use crate::Farm;
 use bus_schemas::{
     command::ThrottleList,
-    subject::{Subject, command},
+    subject::{Subject, command, command_on},
     throttle::{KeptOrders, Throttle, ThrottleTarget, kept_key},
 };
 use nats_adapter::{Action, ensure, streams};
@@ -105,8 +105,8 @@ async fn kept_orders_that_somebody_spoils_or_deletes_are_kept_again() {
 #[tokio::test]
 async fn the_stream_holds_an_order_by_command_longer_than_it_lives_for_whoever_is_cut_off_now() {
     let farm = Farm::start(&every_hash_is_a_share()).await;
-    let put = r#"{"target":"farm","order":{"cap_percent":100,"ttl_seconds":1,"source":"ops"}}"#;
-    farm.bus.request_bytes(&command("throttle", "put"), put.into()).await.unwrap();
+    let put = r#"{"cap_percent":100,"ttl_seconds":1,"source":"ops"}"#;
+    farm.bus.request_bytes(&command_on("throttle", "put", "farm"), put.into()).await.unwrap();
     let ended = async || farm.live().await.is_empty().then_some(());
     wait::until(COORDINATOR_DEADLINE, "the end of the order", ended).await.unwrap();
     let subject = Subject::Throttle(ThrottleTarget::Farm);

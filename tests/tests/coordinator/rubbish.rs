@@ -3,11 +3,11 @@
 use crate::Farm;
 use bus_schemas::{
     Message, TimestampMs,
-    command::{PoolRequest, PoolView, Source},
+    command::{PoolView, Source, ViewOf},
     event::EventData,
     ledger::LedgerRecord,
     member::Member,
-    subject::{Subject, command},
+    subject::{Subject, command_on},
 };
 use coordinator::tasks::Faults;
 use nats_adapter::streams;
@@ -119,8 +119,7 @@ async fn a_record_that_only_an_owner_can_have_written_stops_the_pool_until_it_is
         ready().await.filter(|text| text.contains("is stuck"))
     });
     assert!(said.await.unwrap().contains("Dcmf-Void"));
-    let request = PoolRequest { pool: farm.pool.clone(), reason: String::new(), force: false };
-    let view: PoolView = farm.bus.request(&command("pool", "get"), &request).await.unwrap();
+    let view: PoolView = farm.bus.request(command_on("pool", "get", &farm.pool), &ViewOf {}).await.unwrap();
     assert_eq!(view.stuck.unwrap().sequence, sequence);
     assert!(view.known.source != Source::Owner, "{:?}", view.known);
 

@@ -2,11 +2,11 @@
 
 use crate::Farm;
 use bus_schemas::{
-    Message, WorkerId,
-    command::{FarmStatus, NodeRequest, NodeView, Source},
+    Message,
+    command::{FarmStatus, NodeView, Source, ViewOf},
     event::EventData,
     member::Standing,
-    subject::command,
+    subject::{command, command_on},
 };
 use coordinator::tasks::Faults;
 use system_tests::{
@@ -68,7 +68,7 @@ async fn a_coordinator_that_does_not_own_the_pool_answers_with_what_the_owner_kn
     let farm = Farm::start(&every_hash_is_a_share()).await;
     let worker = farm.worker("w1").await;
     let _second = InProcess::start(farm.server.url(), "c2", "").unwrap();
-    let request = NodeRequest { node: worker.member.worker.clone() };
+    let subject = command_on("node", "get", &worker.member.worker);
     // Both answer in turn, so each is asked soon.
     for wanted in ["c1", "c2"] {
         let found = wait::until(COORDINATOR_DEADLINE, wanted, async || {
@@ -79,7 +79,7 @@ async fn a_coordinator_that_does_not_own_the_pool_answers_with_what_the_owner_kn
         assert_eq!(pool.status.unwrap().owner.as_str(), "c1");
     }
     for _ in 0..20 {
-        let view: NodeView = farm.bus.request(&command("node", "get"), &request).await.unwrap();
+        let view: NodeView = farm.bus.request(&subject, &ViewOf {}).await.unwrap();
         let place = view.membership.unwrap();
         assert_eq!((place.known.source, place.standing), (Source::Owner, Standing::Present));
         assert_eq!(place.threads, None, "it never said how many");
@@ -112,8 +112,8 @@ async fn of_a_pool_that_nobody_owns_what_is_stored_is_told_as_old_and_readiness_
     assert!(pool.known.note.contains("nobody owns it"), "{:?}", pool.known);
     assert_eq!(pool.status.unwrap().owner.as_str(), "c1");
 
-    let request = NodeRequest { node: WorkerId::new("w1").unwrap() };
-    let view: NodeView = farm.bus.request(&command("node", "get"), &request).await.unwrap();
+    let subject = command_on("node", "get", "w1");
+    let view: NodeView = farm.bus.request(&subject, &ViewOf {}).await.unwrap();
     let place = view.membership.unwrap();
     assert_eq!((place.known.source, place.known.stale), (Source::MemberRecord, true));
     assert_eq!((place.threads, place.hash_rate, place.slot), (None, None, worker.member.slot));

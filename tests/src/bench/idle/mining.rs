@@ -19,7 +19,7 @@ use bus_schemas::{
     command::{FarmDuty, FarmStatus, PoolPut, PoolRequest, Revision},
     config::{EmbeddedSource, PoolConfig, SourceConfig},
     heartbeat::Heartbeat,
-    subject::{Subject, command},
+    subject::{Subject, command, command_on},
 };
 use nats_adapter::{Bus, BusOptions};
 use nix::sys::signal::Signal;
@@ -118,8 +118,8 @@ impl Mining {
         let pool = PoolId::new(algorithm)?;
         let mut config = pool_config(&AlgorithmId::new(algorithm)?);
         adjust(&mut config);
-        let put = PoolPut { pool: pool.clone(), config: serde_json::to_value(config)?, revision: None };
-        let _: Revision = self.bus.request(command("pool", "put"), &put).await?;
+        let put = PoolPut { config: serde_json::to_value(config)?, revision: None };
+        let _: Revision = self.bus.request(command_on("pool", "put", &pool), &put).await?;
         // A name of its own each time: nobody waits for the one that was killed before.
         self.started += 1;
         let name = format!("idle-{}", self.started);
@@ -257,8 +257,8 @@ impl Worker {
         let reason = REASON.to_owned();
         let _: Revision = match kill {
             Kill::Pool => {
-                let request = PoolRequest { pool: self.pool.clone(), reason, force: false };
-                self.bus.request(command("pool", of_pool), &request).await?
+                let request = PoolRequest { reason, force: false };
+                self.bus.request(command_on("pool", of_pool, &self.pool), &request).await?
             }
             Kill::Farm => self.bus.request(command("farm", of_farm), &FarmDuty { reason }).await?,
         };
