@@ -56,8 +56,8 @@ pub struct PoolConfig {
     pub source: SourceConfig,
     /// How workers divide a template.
     pub mode: SearchMode,
-    /// Bits of a slot number; the pool has room for `2^slot_bits` slots under one template. Fixed once workers
-    /// have joined a template; a change holds from the next job.
+    /// Bits of a slot number; the pool has room for `2^slot_bits` slots under one job. A change holds from the
+    /// next job.
     pub slot_bits: u8,
     /// Stops all search of the pool.
     pub paused: bool,
@@ -93,7 +93,8 @@ pub struct PoolConfig {
     pub lost_after_heartbeats: u16,
     /// A job is renewed after this time without another reason, milliseconds.
     pub job_refresh_ms: u32,
-    /// A worker that could not read its configuration for this long stops, milliseconds.
+    /// A worker that heard nothing of its configuration for this long keeps to its host's safe profile, milliseconds: without one
+    /// it stops.
     pub config_lease_ms: u32,
 }
 

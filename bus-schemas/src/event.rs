@@ -75,7 +75,7 @@ pub enum EventData {
         reason: LoadReason,
         /// The measured value, percent.
         measured: u16,
-        /// Share of what the policy allows that is left, percent.
+        /// The most of their time that is left to the search threads, percent.
         left_percent: u8,
     },
     /// A worker does not throttle itself any more.
@@ -95,7 +95,7 @@ pub enum EventData {
         target: String,
         /// By whom.
         source: String,
-        /// Share of what the policy allows, percent.
+        /// The most of their time that search threads may use, percent.
         cap_percent: u8,
         /// For how long, seconds.
         ttl_seconds: u32,

@@ -49,7 +49,8 @@ impl SetPoint {
     }
 }
 
-/// The rule that decided a set-point, in the order of their ranks.
+/// The rule that decided a set-point, in the order in which [`resolve`] asks them; the configuration lease is asked at the end,
+/// before the host's own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -135,7 +136,7 @@ impl LocalState {
 /// What the governor allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadLimit {
-    /// Share of what the policy allows, percent; 0 stops.
+    /// The most of its time that a search thread may use, percent; 0 stops.
     pub percent: u8,
     /// What was measured that decided.
     pub reason: LoadReason,

@@ -95,7 +95,8 @@ impl FromStr for ThrottleTarget {
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Throttle {
-    /// Share of what the policy allows, 0 to 100 percent; 0 stops, 100 lifts this source's order.
+    /// The most of their time that search threads may use, 0 to 100 percent: 0 stops, 100 lifts this source's order. The lowest
+    /// cap of all rules holds.
     pub cap_percent: u8,
     /// Most threads, whatever the percentage says.
     #[serde(default)]

@@ -38,7 +38,7 @@ pub struct Flags {
     /// Most search threads, whatever the pool says; all processors by default
     #[arg(long)]
     pub max_threads: Option<u16>,
-    /// Share of what the farm allows that runs where the search's group cannot be lowered, 1 to 100 percent
+    /// Cap of the search where its group cannot be lowered, 1 to 100 percent; the lowest cap of all rules holds
     #[arg(long)]
     pub ungentle_percent: Option<u8>,
     /// Address for /metrics, /livez and /readyz, for instance 127.0.0.1:9464; none by default
@@ -79,7 +79,7 @@ pub struct Config {
     pub max_cpu_percent: u8,
     /// Threads when nothing was heard for the configuration lease.
     pub safe_threads: u16,
-    /// Share of what the farm allows that runs where the search's group cannot be lowered, 1 to 100 percent.
+    /// Cap of the search where its group cannot be lowered, 1 to 100 percent; the lowest cap of all rules holds.
     pub ungentle_percent: u8,
     /// Most memory of the whole worker, MiB.
     pub max_memory_mib: Option<u64>,

@@ -122,7 +122,7 @@ pub enum Input {
 pub enum LeaseInput {
     /// It is ours under this epoch, certainly until then.
     Acquired {
-        /// The revision at which it was taken.
+        /// The server's time at which it was taken, milliseconds, or one more than the highest epoch before.
         epoch: u64,
         /// On the local clock, measured from before the request was sent.
         held_until: MonoMs,

@@ -1,4 +1,5 @@
-//! Who owns a pool. One coordinator at a time: a lease that ends by itself, its revision the fencing epoch.
+//! Who owns a pool. One coordinator at a time: a lease that ends by itself; the
+//! server's time at which it was taken is the epoch that fences off every earlier owner.
 
 use crate::{input::LeaseInput, time::MonoMs};
 

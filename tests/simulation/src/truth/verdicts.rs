@@ -203,7 +203,8 @@ impl OfPool {
         // earlier one: then numbers of generations may have been given twice.
         let set_back = versions.iter().any(|(n, ..)| *n < records.shaky);
         let holds = last.slot == share.slot;
-        if !holds && !(set_back && versions.iter().any(|(_, _, m)| m.slot == share.slot)) {
+        let held = holds || (set_back && versions.iter().any(|(_, _, m)| m.slot == share.slot));
+        if !held {
             return Err("another slot than it held");
         }
         let latest = versions.iter().rposition(|(_, order, _)| *order < known.order);

@@ -128,7 +128,7 @@ impl Members {
     }
 }
 
-/// Gives the member another difficulty from the next job on, if one fits better.
+/// Gives the member another difficulty, if one fits better, from the job after the next on: the order is there before that job.
 fn retarget(entry: &mut Entry, terms: Terms<'_>, now: Now) -> bool {
     if entry.member.role != Role::Active {
         return false;
