@@ -98,6 +98,6 @@ async fn a_command_that_is_called_as_it_was_before_is_told_where_its_target_belo
     };
     let (answer, refusal) = soon("the refusal", async { tokio::join!(ask, serve) }).await;
     assert_eq!(refusal.code, ErrorCode::TargetMissing);
-    assert!(refusal.message.contains("dcmf.v1.cmd.pool.pause.<pool>"), "{refusal}");
+    assert!(refusal.message.contains(&pause()[0].on("<pool>")), "{refusal}");
     assert_eq!(answer.unwrap_err(), RequestError::Refused(refusal));
 }

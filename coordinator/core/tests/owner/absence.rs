@@ -1,6 +1,9 @@
 //! Members that are gone, and very many that are not: how long who is remembered, and that nobody is passed over.
 
-use crate::model::{Farm, HARD_BITS, Says, loaded, template, worker};
+use crate::{
+    model::{Farm, HARD_BITS, template, worker},
+    says::{Says, loaded},
+};
 use bus_schemas::{
     event::EventData,
     member::{Role, Standing},

@@ -1,6 +1,9 @@
 //! Who mines: backups step in for members that are lost, drained or throttled away, and step back.
 
-use crate::model::{Farm, HARD_BITS, Says, loaded, template, worker};
+use crate::{
+    model::{Farm, HARD_BITS, template, worker},
+    says::{Says, loaded},
+};
 use bus_schemas::{
     event::EventData,
     member::{Role, Standing},

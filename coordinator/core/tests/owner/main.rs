@@ -9,6 +9,7 @@ mod foresight;
 mod judge;
 mod model;
 mod orders;
+mod says;
 mod staleness;
 mod stuck;
 mod tables;

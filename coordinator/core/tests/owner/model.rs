@@ -1,7 +1,10 @@
 //! A farm in memory around the real core: what JetStream would keep, a judge that hashes, a clock that is moved by
 //! hand, and a coordinator that can be killed at any step.
 
-use crate::judge::judge;
+use crate::{
+    judge::judge,
+    says::{Says, loaded},
+};
 use bus_schemas::{
     AlgorithmId, Blob, CoordinatorId, Hash32, PoolId, SessionId, Target, TimestampMs, WorkerId,
     block::BlockState,
@@ -12,7 +15,6 @@ use bus_schemas::{
     job::{AlgorithmRef, Job, WorkUnit},
     ledger::LedgerRecord,
     member::{Capability, JoinRequest, Leave, Member, Standing},
-    policy::Priority,
     set_point::{LoadLimit, LoadReason, LocalState, Reason, SetPoint},
     share::{Finding, Share},
     throttle::{KeptOrders, Throttle, ThrottleTarget},
@@ -119,26 +121,6 @@ pub struct Farm {
     pub holders: BTreeMap<(String, u16), (WorkerId, SessionId)>,
     revision: u64,
     throttles: u64,
-}
-
-/// What a worker says of itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Says {
-    pub rate: u64,
-    pub set_point: SetPoint,
-    /// The threads that its host offers and what the load of the host leaves, percent.
-    pub host: Option<(u16, u8)>,
-}
-
-/// One thread with `cap_percent` of its time, by the load of the host.
-pub fn loaded(cap_percent: u8) -> SetPoint {
-    match cap_percent {
-        0 => SetPoint::stopped(Reason::Load),
-        100 => {
-            SetPoint { threads: 1, cap_percent: 100, priority: Priority::Idle, reason: Reason::HostThreads }
-        }
-        _ => SetPoint { threads: 1, cap_percent, priority: Priority::Idle, reason: Reason::Load },
-    }
 }
 
 fn new_core(life: u32) -> Coordinator {
