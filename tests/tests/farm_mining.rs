@@ -7,7 +7,7 @@ use bus_schemas::event::{Event, EventData};
 use bus_schemas::heartbeat::Heartbeat;
 use bus_schemas::ledger::LedgerRecord;
 use bus_schemas::set_point::Reason;
-use bus_schemas::subject::{Subject, command, filter};
+use bus_schemas::subject::{Subject, command_on, filter};
 use bus_schemas::{Message, PoolId, ShareBits};
 use nats_adapter::{Bus, BusOptions, streams};
 use std::collections::BTreeSet;
@@ -146,9 +146,9 @@ async fn rests(pulse: &mut Pulse, worker: &str, reason: Reason) {
     wait::until(MINED, format!("{worker} to rest for {reason:?}"), still).await.unwrap();
 }
 
-async fn nats(farm: &Farm, entity: &str, verb: &str, body: &str) -> String {
+async fn nats(farm: &Farm, (entity, verb, target): (&str, &str, &str), body: &str) -> String {
     let output = tokio::process::Command::new(Part::NatsCli.locate().unwrap())
-        .args(["req", "--raw", &command(entity, verb), body])
+        .args(["req", "--raw", &command_on(entity, verb, target), body])
         .env("HOME", farm.folder.path())
         .env("NATS_URL", farm.server.url())
         .output()
@@ -165,17 +165,17 @@ async fn a_person_with_the_nats_cli_pauses_a_pool_changes_a_workers_threads_and_
     let mut pulse = Pulse::of(&farm).await;
     assert!(pulse.between("w1", |h| h.set_point.enabled()).await > 0, "it mines");
 
-    let body = format!("{{\"pool\":\"{POOL}\",\"reason\":\"release day\"}}");
-    assert!(nats(&farm, "pool", "pause", &body).await.contains("revision"));
+    let paused = nats(&farm, ("pool", "pause", POOL), r#"{"reason":"release day"}"#).await;
+    assert!(paused.contains("revision"));
     for worker in ["w1", "w2"] {
         rests(&mut pulse, worker, Reason::PoolPaused).await;
     }
-    assert!(nats(&farm, "node", "put", r#"{"node":"w1","config":{"threads":0}}"#).await.contains("revision"));
-    assert!(nats(&farm, "pool", "resume", &format!("{{\"pool\":\"{POOL}\"}}")).await.contains("revision"));
+    assert!(nats(&farm, ("node", "put", "w1"), r#"{"config":{"threads":0}}"#).await.contains("revision"));
+    assert!(nats(&farm, ("pool", "resume", POOL), "").await.contains("revision"));
     assert!(pulse.between("w2", |h| h.set_point.enabled()).await > 0, "w2 mines again");
     rests(&mut pulse, "w1", Reason::NodeThreads).await;
 
-    assert!(nats(&farm, "node", "put", r#"{"node":"w1","config":{"threads":1}}"#).await.contains("revision"));
+    assert!(nats(&farm, ("node", "put", "w1"), r#"{"config":{"threads":1}}"#).await.contains("revision"));
     let alone = |h: &Heartbeat| h.set_point.threads == 1 && h.set_point.reason == Reason::NodeThreads;
     assert!(pulse.between("w1", alone).await > 0, "w1 has a thread again");
     farm.stop().await.unwrap();
