@@ -306,7 +306,7 @@ pub struct ViewRequest {
 impl ViewRequest {
     /// Most members of the answer.
     pub fn most(&self) -> usize {
-        usize::from(self.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+        page::most(self.limit)
     }
 }
 

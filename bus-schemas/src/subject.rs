@@ -161,13 +161,13 @@ pub fn command(entity: &str, verb: &str) -> String {
 
 /// The subject of a command for a target, `dcmf.v1.cmd.<entity>.<verb>.<target>`.
 pub fn command_on(entity: &str, verb: &str, target: impl fmt::Display) -> String {
-    format!("{PREFIX}.cmd.{entity}.{verb}.{target}")
+    format!("{}.{target}", command(entity, verb))
 }
 
 /// Subjects with wildcards, for subscriptions and consumers.
 pub mod filter {
     use super::PREFIX;
-    use crate::id::{PoolId, WorkerId};
+    use crate::id::{CoordinatorId, PoolId, WorkerId};
 
     /// Shares of a pool.
     pub fn shares(pool: &PoolId) -> String {
@@ -212,6 +212,21 @@ pub mod filter {
     /// Every event.
     pub fn events() -> String {
         format!("{PREFIX}.evt.>")
+    }
+
+    /// Every event that a coordinator tells.
+    pub fn events_of_coordinator(coordinator: &CoordinatorId) -> String {
+        format!("{PREFIX}.evt.coordinator.{coordinator}.>")
+    }
+
+    /// Every event that a worker tells.
+    pub fn events_of_worker(worker: &WorkerId) -> String {
+        format!("{PREFIX}.evt.worker.{worker}.>")
+    }
+
+    /// What every application tells of its latency.
+    pub fn latencies() -> String {
+        format!("{PREFIX}.latency.*")
     }
 
     /// Inbox prefix of a worker, so that a permission can pin its replies.

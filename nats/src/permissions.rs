@@ -94,7 +94,7 @@ impl Permissions {
                 .map(all)
                 .into_iter()
                 .chain(buckets.map(bucket))
-                .chain([format!("{PREFIX}.evt.coordinator.{coordinator}.>")])
+                .chain([filter::events_of_coordinator(coordinator)])
                 .collect(),
             subscribe: heard
                 .map(all)
@@ -116,14 +116,14 @@ impl Permissions {
         ];
         let keys = [ConfigKey::Farm, ConfigKey::Pool(pool.clone()), ConfigKey::Node(worker.clone())];
         Self {
-            publish: own.into_iter().chain([format!("{PREFIX}.evt.worker.{worker}.>")]).collect(),
+            publish: own.into_iter().chain([filter::events_of_worker(worker)]).collect(),
             subscribe: [Subject::Job(pool.clone()), Subject::Role(pool.clone(), worker.clone())]
                 .into_iter()
                 .chain(keys.map(Subject::InForce))
                 .chain(targets.map(Subject::Throttle))
                 .chain([Subject::Catalogue])
                 .map(String::from)
-                .chain([filter::label_throttles(), format!("{PREFIX}.latency.*")])
+                .chain([filter::label_throttles(), filter::latencies()])
                 .chain([format!("{}.>", filter::worker_inbox(worker))])
                 .collect(),
             read: vec![

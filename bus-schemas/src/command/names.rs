@@ -1,6 +1,6 @@
 //! Every command: its name, what stands for its target in its subject, and who may ask for it.
 
-use crate::subject::PREFIX;
+use crate::subject::{command, command_on};
 use std::fmt;
 
 /// What a command is about. Its id stands in the subject, so that a permission can pin it.
@@ -85,12 +85,12 @@ impl CommandName {
 
     /// Its subject without a target.
     pub fn bare(&self) -> String {
-        format!("{PREFIX}.cmd.{}.{}", self.entity, self.verb)
+        command(self.entity, self.verb)
     }
 
     /// Its subject for a target.
     pub fn on(&self, target: impl fmt::Display) -> String {
-        format!("{}.{target}", self.bare())
+        command_on(self.entity, self.verb, target)
     }
 
     /// The subject on which it is served: with a wildcard for the target.

@@ -22,10 +22,15 @@ pub struct ListRequest {
     pub after: Option<String>,
 }
 
+/// Most entries of a page for which `limit` is asked, if anything is.
+pub(super) fn most(limit: Option<u16>) -> usize {
+    usize::from(limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+}
+
 impl ListRequest {
     /// Most entries of the page.
     pub fn most(&self) -> usize {
-        usize::from(self.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+        most(self.limit)
     }
 }
 
